@@ -1,0 +1,1 @@
+"""The daemon: outbox, inbox, peers, and the tree of tasks."""

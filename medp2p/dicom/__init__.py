@@ -1,0 +1,1 @@
+"""What DICOM headers say, read with care."""

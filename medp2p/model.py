@@ -1,0 +1,186 @@
+"""Frozen values that every package shares: states, entries, transfer ids, actors.
+
+The words are those of docs/ARCHITECTURE.md, "Words".
+"""
+
+import base64
+import enum
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from medp2p import limits
+from medp2p.errors import RemoteProtocolError, UsageError
+
+TRANSFER_ID_BYTES = 16
+_TRANSFER_ID = re.compile(r"[a-z2-7]{26}\Z")
+
+
+class State(enum.StrEnum):
+    """Where a transfer stands; why it waits or is held stands in its reason."""
+
+    PREPARING = "preparing"
+    READY = "ready"
+    QUEUED = "queued"
+    WAITING = "waiting"
+    OFFERED = "offered"
+    ACCEPTED = "accepted"
+    SENDING = "sending"
+    RECEIVING = "receiving"
+    PAUSED = "paused"
+    SEALED = "sealed"
+    RELEASING = "releasing"
+    RELEASED = "released"
+    DECLINED = "declined"
+    RECALLING = "recalling"
+    RECALLED = "recalled"
+    CANCELLED = "cancelled"
+    EXPIRING = "expiring"
+    EXPIRED = "expired"
+    DISCARDED = "discarded"
+    FAILED = "failed"
+
+
+#: States that nothing leaves any more.
+ENDED = frozenset(
+    {
+        State.DECLINED,
+        State.RECALLED,
+        State.CANCELLED,
+        State.EXPIRED,
+        State.DISCARDED,
+        State.FAILED,
+    }
+)
+
+#: States in which the stream is whole at the receiver.
+WHOLE = frozenset({State.SEALED, State.RELEASING, State.RELEASED, State.EXPIRING})
+
+
+class Direction(enum.StrEnum):
+    """Seen from this workstation: outbox or inbox."""
+
+    OUT = "out"
+    IN = "in"
+
+
+class Priority(enum.StrEnum):
+    """How urgent the sender calls a transfer."""
+
+    STAT = "stat"
+    ROUTINE = "routine"
+
+
+class Kind(enum.IntEnum):
+    """What an entry is. The numbers are on the wire."""
+
+    FILE = 0
+    DIRECTORY = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a manifest.
+
+    Attributes:
+        path: Relative, "/"-separated, byte for byte as on the sender; no trailing "/".
+        kind: Regular file or directory.
+        size: Bytes; 0 for a directory.
+        mtime_ns: Nanoseconds since 1970 UTC, may be negative.
+
+    Raises:
+        RemoteProtocolError: A value is out of bounds or the path is not a safe relative one.
+            (Entries come from peers; a local scan never makes an illegal one.)
+    """
+
+    path: bytes
+    kind: Kind
+    size: int
+    mtime_ns: int
+
+    def __post_init__(self) -> None:
+        check_path_untrusted(self.path)
+        if not 0 <= self.size <= limits.MAX_FILE_BYTES:
+            raise RemoteProtocolError(f"entry size {self.size} out of bounds")
+        if self.kind is Kind.DIRECTORY and self.size:
+            raise RemoteProtocolError("directory entry with a size")
+        if not -(2**63) <= self.mtime_ns < 2**63:
+            raise RemoteProtocolError("entry time out of bounds")
+
+
+def check_path_untrusted(path: bytes) -> None:
+    """Refuse what must not travel: NUL, absolute paths, empty, "." and ".." components.
+
+    Raises:
+        RemoteProtocolError: The path is refused; the text does not repeat it.
+    """
+    if not 1 <= len(path) <= limits.MAX_PATH_BYTES:
+        raise RemoteProtocolError("entry path is empty or too long")
+    if b"\0" in path:
+        raise RemoteProtocolError("entry path with NUL")
+    for part in path.split(b"/"):
+        if part in (b"", b".", b".."):
+            raise RemoteProtocolError("entry path with an empty, '.' or '..' component")
+
+
+def new_transfer_id(random_bytes: Callable[[int], bytes]) -> str:
+    """Return a fresh transfer id: 26 lower-case base32 characters (RFC 4648), 128 bits."""
+    return transfer_id_from_bytes(random_bytes(TRANSFER_ID_BYTES))
+
+
+def transfer_id_from_bytes(raw: bytes) -> str:
+    """Return the text of a 16-byte transfer id."""
+    return base64.b32encode(raw).decode().rstrip("=").lower()
+
+
+def transfer_id_to_bytes(text: str) -> bytes:
+    """Return the 16 bytes of a transfer id.
+
+    Raises:
+        UsageError: The text is not a transfer id.
+    """
+    if not _TRANSFER_ID.match(text):
+        raise UsageError("a transfer id has 26 characters of a-z and 2-7")
+    raw = base64.b32decode(text.upper() + "=" * 6)
+    if transfer_id_from_bytes(raw) != text:
+        raise UsageError("not a transfer id: its last character is off")
+    return raw
+
+
+def short_id(transfer_id: str) -> str:
+    """Return the first 8 characters: folder names and listings."""
+    return transfer_id[:8]
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who did something, for the audit log.
+
+    Attributes:
+        os_user: Account on this machine, or None where a peer or a rule acted.
+        via: "cli", "page", "rule" or "peer".
+        operator: Signed-in person; later.
+    """
+
+    os_user: str | None
+    via: str
+    operator: str | None = None
+
+    def to_json(self) -> dict[str, str | None]:
+        """Return the actor as the audit log keeps it."""
+        return {"os_user": self.os_user, "operator": self.operator, "via": self.via}
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a transfer waits, is paused or held.
+
+    Attributes:
+        code: Stable word, such as "peer-away", "no-space", "undecided", "receiver-full".
+        text: A sentence for a person; no patient data.
+        since_ms: Milliseconds since 1970 UTC.
+    """
+
+    code: str
+    text: str
+    since_ms: int

@@ -1,0 +1,1 @@
+"""The source side: what is sent, read from files; blocking."""

@@ -1,0 +1,1 @@
+"""The protocol core: sans-IO, pure; no trio, sockets, files or clock."""

@@ -1,0 +1,1 @@
+"""Where received transfers lie sealed, and the records about them; blocking."""
