@@ -1,0 +1,48 @@
+# make test   everything that must pass: format, linters, types, tests
+# make demo   two daemons, one study, a kill in the middle
+# make format put the code into its form
+#
+# Needs make and Python >= 3.11; all else goes into .venv. PYTHON=... picks another Python.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SCRIPTS := $(wildcard examples/*.py bench/*.py)
+SOURCES = $(shell find medp2p tests examples bench -name '*.py')
+# The whole test run is bounded where the system has the means (coreutils).
+BOUNDED := $(if $(shell command -v timeout),timeout 900,)
+PYTEST_ARGS ?=
+
+.PHONY: test demo format clean
+
+test: $(VENV)/.installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/flake8-async $(SOURCES)
+	$(BIN)/mypy medp2p tests $(SCRIPTS)
+	$(BOUNDED) $(BIN)/pytest $(PYTEST_ARGS)
+
+demo: $(VENV)/.installed
+	$(BIN)/python examples/demo.py
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix-only .
+
+clean:
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "medp2p needs Python 3.11 or newer; say which: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || \
+	  { echo "this Python has no venv module; on Debian: apt install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $(VENV)/.installed $@
