@@ -108,3 +108,76 @@ KEEP_DETAILS_DAYS = 30
 #: Free space left alone at accept: the larger of the two.
 RESERVE_BYTES = 1 * GIB
 RESERVE_FRACTION = 0.02
+
+# --- sources (parcel) ---------------------------------------------------------------------
+
+#: Entries walked between two words of progress and looks at "cancelled": some milliseconds.
+SCAN_PROGRESS_ENTRIES = 500
+#: Folders and files that one reader keeps open. Neighbours in the stream lie in the same folder
+#: and a large file is read chunk after chunk, so few are enough; 16 running transfers stay far
+#: below the usual limit of 1024 descriptors.
+READER_FOLDERS = 16
+READER_FILES = 8
+
+# --- the workstation ----------------------------------------------------------------------
+
+#: TCP port of a daemon; unassigned at IANA.
+DEFAULT_PORT = 17820
+#: Bytes of a Unix socket path: sun_path of Linux is 108 with its final NUL (unix(7)).
+MAX_SOCKET_PATH_BYTES = 107
+#: config.toml is written by people; anything longer is not one.
+MAX_CONFIG_BYTES = 256 * KIB
+#: daemon.json as we write it has a few hundred bytes; more is not ours.
+MAX_DAEMON_JSON_BYTES = 64 * KIB
+#: Longest time a config may ask for: ten years; beyond is a slip of the unit.
+MAX_CONFIG_SECONDS = 10 * 366 * 86400
+#: Events that wait for one slow subscriber; newer ones about the same thing replace older ones.
+MAX_PENDING_EVENTS = 256
+#: Fixed addresses of one peer; all are dialled side by side.
+MAX_ADDRESSES_PER_PEER = 16
+#: How long the last word about a peer (reached, or not) is believed: five idle reconnects.
+PRESENCE_SECONDS = 300.0
+#: A clock this far from a peer's is shown: dates in two audit logs no longer compare.
+CLOCK_SKEW_SECONDS = 120.0
+#: One step of a pairing run (a message each way); SPAKE2 itself takes milliseconds.
+PAIRING_STEP_SECONDS = 10.0
+#: How long a joiner looks for the number of a code in mDNS, and how long after the first
+#: candidate it waits for a second one, which would make the number ambiguous.
+PAIRING_SEARCH_SECONDS = 8.0
+PAIRING_SETTLE_SECONDS = 1.0
+#: Codes a joiner has used and will not use again; a person types a few an hour.
+MAX_BURNT_CODES = 64
+
+# --- control and command line -------------------------------------------------------------
+
+#: Open connections of the command line: shell loops, a few `watch`, a `send --wait` each.
+MAX_CONTROL_CLIENTS = 64
+#: Open connections from 127.0.0.1, where any account of the machine can connect.
+MAX_PAGE_CLIENTS = 32
+#: A command line holds at most 6 MiB (Linux: three quarters of _STK_LIM); base64 adds a third.
+MAX_API_BODY_BYTES = 8 * MIB
+#: Forms of the page hold a few fields.
+MAX_PAGE_BODY_BYTES = 64 * KIB
+#: A whole request arrives within this time; it is on this machine.
+API_BODY_SECONDS = 10.0
+#: A client that takes no byte for so long is cut off (a suspended browser tab). Below
+#: STOP_SECONDS, because the end of the daemon waits for a send that is under way.
+API_SEND_SECONDS = 3.0
+#: An idle connection is kept so long for its next request.
+API_IDLE_SECONDS = 15.0
+#: An event stream says something at least so often; its reader looks again at what it waits for.
+API_TICK_SECONDS = 5.0
+#: Longest wait for a change inside one request; the client asks again.
+API_POLL_SECONDS = 20.0
+#: The command line waits so long for an answer: longer than API_POLL_SECONDS, and longer than a
+#: daemon is busy with a commit. Acts that read a whole transfer have no bound: if the daemon
+#: ends, its socket closes.
+API_ANSWER_SECONDS = 40.0
+#: Shell completion asks the daemon for names; a slow answer is none.
+COMPLETION_SECONDS = 1.0
+#: Commands that follow something wait so long for a daemon that is being restarted.
+DAEMON_RETURN_SECONDS = 60.0
+#: Looking up an account's name may go to a directory server that does not answer.
+ACCOUNT_SECONDS = 2.0
+#: Path of a Unix socket: 108 bytes with the NUL on Linux, 104 on macOS (sys/un.h).
+MAX_SOCKET_PATH_BYTES = 103
