@@ -1,0 +1,100 @@
+"""The event stream inside the daemon: anyone may publish, each subscriber gets the newest.
+
+Events about one thing replace each other while a subscriber is busy: who is slow misses steps,
+never the latest state. So an event must tell a state ("this is so now"), not a difference.
+"""
+
+import weakref
+from collections import OrderedDict
+from types import TracebackType
+
+import trio
+
+from medp2p import limits
+
+#: Fields that say what an event is about, beside its kind.
+_SUBJECT = ("id", "transfer", "scan", "peer", "name")
+
+
+class Subscription:
+    """One subscriber's view: an async iterator over events, oldest first.
+
+    Usable in a ``with`` block, which ends it; one that is merely forgotten ends by itself.
+    """
+
+    def __init__(self) -> None:
+        self._pending: OrderedDict[tuple[object, ...], dict[str, object]] = OrderedDict()
+        self._wake = trio.Event()
+        self._closed = False
+        self._missed = 0
+
+    def __aiter__(self) -> "Subscription":
+        return self
+
+    async def __anext__(self) -> dict[str, object]:
+        """Wait for the next event; {"event": "missed", "count": n} tells that some were lost.
+
+        Cancellation: Nothing is consumed.
+        """
+        await trio.lowlevel.checkpoint()
+        while not self._pending and not self._missed and not self._closed:
+            self._wake = trio.Event()
+            await self._wake.wait()
+        if self._missed:
+            count, self._missed = self._missed, 0
+            return {"event": "missed", "count": count}
+        if self._pending:
+            return self._pending.popitem(last=False)[1]
+        raise StopAsyncIteration
+
+    def __enter__(self) -> "Subscription":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take no more events; the iterator ends after those that wait."""
+        self._closed = True
+        self._wake.set()
+
+    def put_nowait(self, event: dict[str, object]) -> None:
+        """Add an event, in place of an older one about the same thing; drop the oldest if full."""
+        if self._closed:
+            return
+        self._pending[_subject(event)] = event
+        if len(self._pending) > limits.MAX_PENDING_EVENTS:
+            self._pending.popitem(last=False)
+            self._missed += 1
+        self._wake.set()
+
+
+class Events:
+    """The board on which the daemon publishes; lives in the trio thread."""
+
+    def __init__(self) -> None:
+        self._subscribers: weakref.WeakSet[Subscription] = weakref.WeakSet()
+
+    def publish(self, event: dict[str, object]) -> None:
+        """Tell all subscribers; never waits.
+
+        Args:
+            event: JSON-able, with "event" as its kind; nobody changes it afterwards.
+        """
+        for subscriber in tuple(self._subscribers):
+            subscriber.put_nowait(event)
+
+    def subscribe(self) -> Subscription:
+        """Return an iterator over all events published from now on."""
+        subscription = Subscription()
+        self._subscribers.add(subscription)
+        return subscription
+
+
+def _subject(event: dict[str, object]) -> tuple[object, ...]:
+    return (event.get("event"), *(str(event.get(key)) for key in _SUBJECT))
