@@ -12,8 +12,9 @@ import trio
 
 from medp2p import limits
 
-#: Fields that say what an event is about, beside its kind.
-_SUBJECT = ("id", "transfer", "scan", "peer", "name")
+#: What says what an event is about, beside its kind; looked for in the object that the event
+#: carries under its kind, or in the event itself.
+_SUBJECT = ("id", "scan", "name")
 
 
 class Subscription:
@@ -97,4 +98,9 @@ class Events:
 
 
 def _subject(event: dict[str, object]) -> tuple[object, ...]:
-    return (event.get("event"), *(str(event.get(key)) for key in _SUBJECT))
+    """Return what two events have in common when the newer one replaces the older one."""
+    kind = event.get("event")
+    about = event.get(str(kind))
+    if not isinstance(about, dict):
+        about = event
+    return (kind, *(about.get(key) for key in _SUBJECT))

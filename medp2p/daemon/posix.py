@@ -1,4 +1,4 @@
-"""What only POSIX has, for this package: modes, owners, locks, socket paths, folder syncs.
+"""What only POSIX has, for this package: modes, owners, locks, folder syncs.
 
 A port to another system replaces the functions of this module and nothing else here.
 """
@@ -10,7 +10,6 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from medp2p import limits
 from medp2p.errors import HomeError
 
 
@@ -108,31 +107,3 @@ def try_lock(fd: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-@contextlib.contextmanager
-def socket_path(path: Path) -> Iterator[str]:
-    """Give a path under which a Unix socket can be bound or connected, however long it is.
-
-    Used by both sides. A path that does not fit into a socket address is reached through an
-    open descriptor of its folder.
-
-    Args:
-        path: Where the socket lies or shall lie; its folder exists.
-
-    Yields:
-        A path that is valid inside the block only.
-
-    Raises:
-        HomeError: The path is too long and this system has no /proc/self/fd.
-    """
-    if len(os.fsencode(path)) <= limits.MAX_SOCKET_PATH_BYTES:
-        yield str(path)
-        return
-    if not os.path.isdir("/proc/self/fd"):
-        raise HomeError(f"{path} is too long for a socket", hint="use a home with a shorter path")
-    fd = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{fd}/{path.name}"
-    finally:
-        os.close(fd)

@@ -27,11 +27,13 @@ async def test_newer_events_about_one_thing_replace_older_ones() -> None:
     subscription = events.subscribe()
     for done in range(1000):
         events.publish({"event": "transfer", "id": "a", "done": done})
-        events.publish({"event": "transfer", "id": "b", "done": done})
+        events.publish({"event": "transfer", "transfer": {"id": "b", "done": done}})
+        events.publish({"event": "pairing", "pairing": {"state": str(done)}})
     events.publish({"event": "peer", "name": "a"})
     assert await drain(subscription) == [
         {"event": "transfer", "id": "a", "done": 999},
-        {"event": "transfer", "id": "b", "done": 999},
+        {"event": "transfer", "transfer": {"id": "b", "done": 999}},
+        {"event": "pairing", "pairing": {"state": "999"}},
         {"event": "peer", "name": "a"},
     ]
 

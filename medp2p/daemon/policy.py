@@ -1,0 +1,155 @@
+"""What a peer may do here: its settings, and the answer to its offers.
+
+A setting that cannot be understood is refused when it is set; one that cannot be understood
+later (an older program reads a newer database) never opens anything: the person is asked.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from medp2p import limits
+from medp2p.daemon.address import format_address, parse_address
+from medp2p.daemon.config import parse_bytes
+from medp2p.errors import UsageError
+
+Decision = Literal["accept", "ask", "block"]
+
+#: What holds for a peer of whom nothing was set; also the list of all settings.
+DEFAULTS: Mapping[str, str] = {
+    "accept": "ask",
+    "release": "manual",
+    "max-bytes": "",
+    "max-files": "",
+    "address": "",
+}
+
+
+def parse_setting(key: str, value: str) -> str:
+    """Return a setting in the form in which it is stored; "" goes back to the default.
+
+    Args:
+        key: One of DEFAULTS.
+        value: As a person types it.
+
+    Raises:
+        UsageError: Unknown key or unusable value; the text names both.
+    """
+    if key not in _PARSERS:
+        raise UsageError(
+            f"no setting is called {key!r}", hint=f"settings: {', '.join(sorted(DEFAULTS))}"
+        )
+    value = value.strip()
+    if not value:
+        return ""
+    try:
+        return _PARSERS[key](value)
+    except ValueError as error:
+        raise UsageError(f"{key}={value} {error}") from None
+    except UsageError as error:
+        raise UsageError(f"{key}={value}: {error.text}", hint=error.hint) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """Settings of a peer after a change: two columns of its row."""
+
+    settings: dict[str, str]
+    addresses: tuple[str, ...]
+
+
+def change(
+    settings: Mapping[str, str], addresses: Sequence[str], changes: Mapping[str, str]
+) -> Changed:
+    """Return a peer's settings with all changes, or none of them.
+
+    Args:
+        settings: As stored.
+        addresses: As stored; the setting "address" is kept there.
+        changes: Key to value as typed; "" goes back to the default.
+
+    Raises:
+        UsageError: One of them is refused.
+    """
+    parsed = {key: parse_setting(key, value) for key, value in changes.items()}
+    merged = {**settings, **parsed}
+    if "address" in parsed:
+        addresses = tuple(filter(None, parsed["address"].split(",")))
+    kept = {key: value for key, value in merged.items() if value and key != "address"}
+    return Changed(settings=kept, addresses=tuple(addresses))
+
+
+def effective(settings: Mapping[str, str], addresses: Sequence[str]) -> dict[str, str]:
+    """Return all settings of a peer as they hold, for showing."""
+    return {**DEFAULTS, **settings, "address": ",".join(addresses)}
+
+
+def decide(settings: Mapping[str, str], file_bytes: int, files: int) -> Decision:
+    """Return what is done with an offer of this size.
+
+    "auto" has no limits unless they are set; an offer beyond one waits for a person, as does
+    everything when a stored value cannot be understood.
+    """
+    accept = settings.get("accept") or DEFAULTS["accept"]
+    if accept == "block":
+        return "block"
+    if accept != "auto":
+        return "ask"
+    if _beyond(settings.get("max-bytes"), file_bytes) or _beyond(settings.get("max-files"), files):
+        return "ask"
+    return "accept"
+
+
+def _beyond(limit: str | None, number: int) -> bool:
+    if not limit:
+        return False
+    return not (limit.isascii() and limit.isdigit()) or number > int(limit)
+
+
+def _accept(value: str) -> str:
+    if value not in ("ask", "auto", "block"):
+        raise ValueError("is not one of ask, auto, block")
+    return value
+
+
+def _release(value: str) -> str:
+    if value == "manual":
+        return value
+    kind, colon, folder = value.partition(":")
+    if kind != "folder" or not colon:
+        raise ValueError("is not one of manual, folder:DIR")
+    if not os.path.isabs(folder) or "\0" in folder:
+        raise ValueError("needs an absolute path")
+    return f"folder:{os.path.normpath(folder)}"
+
+
+def _max_bytes(value: str) -> str:
+    return str(int(value)) if _is_number(value) else str(parse_bytes(value))
+
+
+def _max_files(value: str) -> str:
+    if not _is_number(value):
+        raise ValueError("is not a whole number")
+    return str(int(value))
+
+
+def _is_number(value: str) -> bool:
+    return value.isascii() and value.isdigit() and len(value) <= 18
+
+
+def _addresses(value: str) -> str:
+    found = [format_address(*parse_address(part)) for part in value.split(",") if part.strip()]
+    unique = list(dict.fromkeys(found))
+    if len(unique) > limits.MAX_ADDRESSES_PER_PEER:
+        raise ValueError(f"names more than {limits.MAX_ADDRESSES_PER_PEER} addresses")
+    return ",".join(unique)
+
+
+_PARSERS: Mapping[str, Callable[[str], str]] = {
+    "accept": _accept,
+    "release": _release,
+    "max-bytes": _max_bytes,
+    "max-files": _max_files,
+    "address": _addresses,
+}
