@@ -66,20 +66,20 @@ class Fact(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
     signature: Annotated[bytes, Meta(min_length=64, max_length=64)]
 
 
-class Facts(_Message, tag="facts"):
+class Facts(_Message, tag="facts", frozen=True):
     """Facts not yet acknowledged, ascending by number; ``last`` ends the exchange."""
 
     facts: Annotated[list[Fact], Meta(max_length=limits.MAX_FACTS)]
     last: bool
 
 
-class FactsAck(_Message, tag="facts-ack"):
+class FactsAck(_Message, tag="facts-ack", frozen=True):
     """All facts of the other side up to this number are applied and durable."""
 
     number: U53
 
 
-class Offer(_Message, tag="offer"):
+class Offer(_Message, tag="offer", frozen=True):
     """The summary of a transfer; ``offer`` binds all of it (digest.offer_digest)."""
 
     transfer: Id
@@ -97,7 +97,7 @@ class Offer(_Message, tag="offer"):
     note: Annotated[str, Meta(max_length=limits.MAX_NOTE_BYTES)]
 
 
-class Answer(_Message, tag="answer"):
+class Answer(_Message, tag="answer", frozen=True):
     """What the receiver says to an offer; "undecided" may be followed by another answer.
 
     Attributes:
@@ -109,7 +109,7 @@ class Answer(_Message, tag="answer"):
     pages: U32 = 0
 
 
-class Page(_Message, tag="page"):
+class Page(_Message, tag="page", frozen=True):
     """Manifest entries in canonical bytes (layout.encode_entries)."""
 
     number: U32
@@ -117,7 +117,7 @@ class Page(_Message, tag="page"):
     last: bool
 
 
-class Wait(_Message, tag="wait"):
+class Wait(_Message, tag="wait", frozen=True):
     """The receiver cannot take data now; it will say Need when it can."""
 
     code: Word
@@ -125,26 +125,26 @@ class Wait(_Message, tag="wait"):
     free_bytes: U53
 
 
-class Need(_Message, tag="need"):
+class Need(_Message, tag="need", frozen=True):
     """Chunks still missing: [first, end) pairs, ascending; ``last`` ends the list."""
 
     ranges: Annotated[list[tuple[U32, U32]], Meta(max_length=limits.MAX_RANGES)]
     last: bool
 
 
-class Progress(_Message, tag="progress"):
+class Progress(_Message, tag="progress", frozen=True):
     """How many chunks of the transfer are durable and journalled at the receiver."""
 
     chunks: U32
 
 
-class Commit(_Message, tag="commit"):
+class Commit(_Message, tag="commit", frozen=True):
     """The sender has sent all that was needed; its root over all digests."""
 
     root: Hash
 
 
-class Abort(_Message, tag="abort"):
+class Abort(_Message, tag="abort", frozen=True):
     """One side ends the transfer for good.
 
     Attributes:
@@ -155,38 +155,38 @@ class Abort(_Message, tag="abort"):
     text: Text
 
 
-class Ping(_Message, tag="ping"):
+class Ping(_Message, tag="ping", frozen=True):
     """Heartbeat; answered by Pong."""
 
 
-class Pong(_Message, tag="pong"):
+class Pong(_Message, tag="pong", frozen=True):
     """Answer to Ping."""
 
 
-class Bye(_Message, tag="bye"):
+class Bye(_Message, tag="bye", frozen=True):
     """Clean end of a conversation."""
 
 
-class PairStart(_Message, tag="pair-start"):
+class PairStart(_Message, tag="pair-start", frozen=True):
     """Joiner to waiter: the public number of the code, and SPAKE2's first element."""
 
     number: U32
     spake: Annotated[bytes, Meta(min_length=33, max_length=33)]
 
 
-class PairReply(_Message, tag="pair-reply"):
+class PairReply(_Message, tag="pair-reply", frozen=True):
     """Waiter to joiner: SPAKE2's second element."""
 
     spake: Annotated[bytes, Meta(min_length=33, max_length=33)]
 
 
-class PairConfirm(_Message, tag="pair-confirm"):
+class PairConfirm(_Message, tag="pair-confirm", frozen=True):
     """Key confirmation; the joiner sends his first."""
 
     mac: Hash
 
 
-class PairDone(_Message, tag="pair-done"):
+class PairDone(_Message, tag="pair-done", frozen=True):
     """Who we are, once the confirmation held; both sides pin after it.
 
     Sent by both sides, the waiter's following its confirmation.
@@ -199,7 +199,7 @@ class PairDone(_Message, tag="pair-done"):
     port: Annotated[int, Meta(ge=0, le=65535)]
 
 
-class PairRefused(_Message, tag="pair-refused"):
+class PairRefused(_Message, tag="pair-refused", frozen=True):
     """No pairing here for that number, or the guess was wrong."""
 
     code: Literal["not-open", "wrong-code"]
@@ -248,6 +248,12 @@ def _no_duplicates(pairs: list[tuple[object, object]]) -> dict[object, object]:
     return fields
 
 
+def _convert(tree: object) -> Message:
+    # builtin_types: else a text would be taken for base64 where bytes belong.
+    message: Message = msgspec.convert(tree, Message, strict=True, builtin_types=(bytes,))
+    return message
+
+
 def decode_untrusted(body: bytes | bytearray | memoryview) -> Message:
     """Return the message in these bytes.
 
@@ -271,6 +277,6 @@ def decode_untrusted(body: bytes | bytearray | memoryview) -> Message:
             max_map_len=64,
             max_ext_len=0,
         )
-        return msgspec.convert(tree, Message, strict=True, builtin_types=(bytes,))  # type: ignore[arg-type,return-value]
+        return _convert(tree)
     except (ValueError, RecursionError, msgspec.ValidationError) as error:
         raise RemoteProtocolError(f"malformed message ({type(error).__name__})") from None
