@@ -84,10 +84,31 @@ MAX_SESSIONS_PER_PEER = 32
 MAX_RUNNING_PER_PEER = 4
 MAX_RUNNING = 16
 
+#: Addresses of one peer that are dialled side by side: a workstation with VPN, Docker and two
+#: networks has fewer; more come from a hostile or broken responder.
+MAX_ROUTES = 16
+#: Pause after a failed accept (no descriptors left, a network gone); grows to the second one.
+ACCEPT_RETRY_SECONDS = 0.1
+ACCEPT_RETRY_MAX_SECONDS = 2.0
+#: A whole pairing conversation: the words were typed before it begins, so seconds suffice.
+PAIRING_LINK_SECONDS = 20.0
+#: What a refused stranger may still say, unread by anyone, until it is cut.
+MAX_STRANGER_BYTES = 64 * KIB
+
 # --- the data path ------------------------------------------------------------------------
 
 #: Chunks in flight inside one process and one transfer; bounds memory: 12 MiB a transfer.
 CHUNKS_IN_FLIGHT = 12
+#: Worker threads of one transfer on either side: two cores are what a workstation has to spare.
+WORKERS = 2
+#: Sealed chunks that one link holds, each way: two workers and the network busy, and some to
+#: even them out.
+LINK_CHUNKS = 6
+#: Control messages waiting in one link to be sent; a manifest page of each is 4 MiB.
+LINK_MESSAGES = 8
+#: Bytes not yet sent that the kernel keeps before it calls a socket writable again: with
+#: trio's 16 KiB a bulk sender is woken for each 16 KiB, with more than this nothing is gained.
+NOTSENT_BYTES = 256 * KIB
 #: Claims committed together (0.2 ms a commit).
 CLAIM_GROUP = 16
 #: Data made durable and journalled together.
@@ -105,6 +126,8 @@ PAIRING_GUESSES = 3
 WAIT_FOR_PEER_DAYS = 14
 #: After its last fact, manifest, label and note of a transfer are erased.
 KEEP_DETAILS_DAYS = 30
+#: How often a transfer without room looks again.
+SPACE_POLL_SECONDS = 2.0
 #: Free space left alone at accept: the larger of the two.
 RESERVE_BYTES = 1 * GIB
 RESERVE_FRACTION = 0.02
@@ -160,9 +183,8 @@ MAX_API_BODY_BYTES = 8 * MIB
 MAX_PAGE_BODY_BYTES = 64 * KIB
 #: A whole request arrives within this time; it is on this machine.
 API_BODY_SECONDS = 10.0
-#: A client that takes no byte for so long is cut off (a suspended browser tab). Below
-#: STOP_SECONDS, because the end of the daemon waits for a send that is under way.
-API_SEND_SECONDS = 3.0
+#: A client that takes no byte for so long is cut off (a suspended browser tab, a stopped pager).
+API_SEND_SECONDS = 10.0
 #: An idle connection is kept so long for its next request.
 API_IDLE_SECONDS = 15.0
 #: An event stream says something at least so often; its reader looks again at what it waits for.
@@ -181,3 +203,32 @@ DAEMON_RETURN_SECONDS = 60.0
 ACCOUNT_SECONDS = 2.0
 #: Path of a Unix socket: 108 bytes with the NUL on Linux, 104 on macOS (sys/un.h).
 MAX_SOCKET_PATH_BYTES = 103
+#: Audit records in one answer of the API; the command line asks for the next page.
+MAX_AUDIT_PAGE = 1000
+
+# --- the vault ----------------------------------------------------------------------------
+
+#: Header of an age file: 160 recipients. A longer one was not written by medp2p.
+MAX_AGE_HEADER_BYTES = 16 * KIB
+#: One sealed blob in the database, before compression: a manifest of a million entries with
+#: paths of 500 bytes.
+MAX_BLOB_BYTES = 512 * MIB
+#: A key file holds one line and a comment.
+MAX_KEY_FILE_BYTES = 4 * KIB
+
+# --- the database -------------------------------------------------------------------------
+
+#: How long a write waits for another program (a backup, sqlite3 by hand), and a checkpoint for
+#: readers under way.
+STORE_BUSY_SECONDS = 5.0
+#: Connections for reading that are kept open; more are opened when asked for, and closed again.
+STORE_IDLE_READERS = 4
+#: The write-ahead log is cut to this after a burst; otherwise its file stays at its largest.
+STORE_WAL_BYTES = 16 * MIB
+#: Transfers in one page of a list.
+MAX_LISTED = 10_000
+#: Rows about refused strangers (about 100 bytes each), and summaries of one hour in the chain.
+MAX_STRANGER_ROWS = 1000
+MAX_STRANGER_SUMMARIES = 32
+#: Alarms kept; a person reads a handful, the audit chain has all.
+MAX_ALARMS = 500

@@ -1,0 +1,188 @@
+"""Facts: a numbered queue per peer, repeated until acknowledged, applied once.
+
+Facts are kept for good, ours and theirs, with their signatures: a receipt is one of them.
+
+Source: docs/PROTOCOL.md, "Facts".
+"""
+
+from dataclasses import dataclass, fields
+
+from medp2p.errors import ConflictError
+from medp2p.limits import MAX_FACTS
+from medp2p.model import Direction
+from medp2p.vault.store import Tx
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FactRow:
+    """A signed statement about a transfer.
+
+    Attributes:
+        peer_key: X25519 key of the other side.
+        direction: "out": ours, for the peer; "in": the peer's.
+        number: From 1, per peer and direction.
+        transfer: Id of the transfer.
+        kind: "sealed", "opened", "released", ...
+        time_ms: When it became so, by the clock of the side that says it.
+        statement: The signed bytes.
+        signature: Ed25519, 64 bytes.
+        acked: The peer has applied it and all before it; always true of "in".
+    """
+
+    peer_key: bytes
+    direction: Direction
+    number: int
+    transfer: str
+    kind: str
+    time_ms: int
+    statement: bytes
+    signature: bytes
+    acked: bool = False
+
+
+_COLUMNS = tuple(column.name for column in fields(FactRow))
+_SELECT = f"SELECT {', '.join(_COLUMNS)} FROM facts"  # noqa: S608 - names from the dataclass
+
+
+def next_number(tx: Tx, peer_key: bytes) -> int:
+    """Return the number of the next fact for this peer; it must be part of what is signed."""
+    return _last(tx, peer_key, Direction.OUT) + 1
+
+
+def add_out(
+    tx: Tx,
+    peer_key: bytes,
+    number: int,
+    transfer: str,
+    kind: str,
+    time_ms: int,
+    statement: bytes,
+    signature: bytes,
+) -> FactRow:
+    """Queue a fact of ours for the peer, in the transaction that took its number.
+
+    Raises:
+        ConflictError: The number is not the next one.
+    """
+    expected = next_number(tx, peer_key)
+    if number != expected:
+        raise ConflictError(f"fact number {number} for a peer whose next one is {expected}")
+    row = FactRow(
+        peer_key=peer_key,
+        direction=Direction.OUT,
+        number=number,
+        transfer=transfer,
+        kind=kind,
+        time_ms=time_ms,
+        statement=statement,
+        signature=signature,
+    )
+    _insert(tx, row)
+    return row
+
+
+def pending(tx: Tx, peer_key: bytes, limit: int = MAX_FACTS) -> list[FactRow]:
+    """Return the oldest facts that this peer has not acknowledged, ascending."""
+    rows = tx.execute(
+        f"{_SELECT} WHERE peer_key = ? AND direction = 'out' AND acked = 0 ORDER BY number LIMIT ?",
+        (peer_key, limit),
+    )
+    return [_decode(row) for row in rows]
+
+
+def peers_pending(tx: Tx) -> list[bytes]:
+    """Return the keys of the peers for whom facts are waiting."""
+    rows = tx.execute("SELECT DISTINCT peer_key FROM facts WHERE direction = 'out' AND acked = 0")
+    return [bytes(key) for (key,) in rows]
+
+
+def acknowledge(tx: Tx, peer_key: bytes, number: int) -> int:
+    """Mark our facts up to ``number`` as applied by the peer; return how many were not yet.
+
+    A number above our last one acknowledges what there is, nothing more.
+    """
+    return tx.execute(
+        "UPDATE facts SET acked = 1 WHERE peer_key = ? AND direction = 'out' AND acked = 0"
+        " AND number <= ?",
+        (peer_key, number),
+    ).rowcount
+
+
+def add_in(
+    tx: Tx,
+    peer_key: bytes,
+    number: int,
+    transfer: str,
+    kind: str,
+    time_ms: int,
+    statement: bytes,
+    signature: bytes,
+) -> bool:
+    """Keep a fact of the peer, in the transaction that applies it.
+
+    A gap before it is let pass: a workstation whose backup was put back has lost facts that
+    its peer no longer holds ready, and must hear the next ones all the same.
+
+    Returns:
+        False when a fact of this number, or a later one, was applied already: do not apply it.
+
+    Raises:
+        ConflictError: That number was used for another statement: the peer was set back to
+            an older state, or is cloned.
+    """
+    if number <= _last(tx, peer_key, Direction.IN):
+        known = tx.execute(
+            "SELECT statement FROM facts WHERE peer_key = ? AND direction = 'in' AND number = ?",
+            (peer_key, number),
+        ).fetchone()
+        if known is not None and known[0] != statement:
+            raise ConflictError(
+                f"the peer used fact number {number} for two different statements",
+                hint="was that workstation restored from a backup, or copied?",
+            )
+        return False
+    row = FactRow(
+        peer_key=peer_key,
+        direction=Direction.IN,
+        number=number,
+        transfer=transfer,
+        kind=kind,
+        time_ms=time_ms,
+        statement=statement,
+        signature=signature,
+        acked=True,
+    )
+    _insert(tx, row)
+    return True
+
+
+def last_in(tx: Tx, peer_key: bytes) -> int:
+    """Return the number of the peer's last fact applied: what we acknowledge; 0 before any."""
+    return _last(tx, peer_key, Direction.IN)
+
+
+def of_transfer(tx: Tx, transfer_id: str) -> list[FactRow]:
+    """Return all facts about a transfer, by time, then number."""
+    rows = tx.execute(
+        f"{_SELECT} WHERE transfer = ? ORDER BY time_ms, direction, number", (transfer_id,)
+    )
+    return [_decode(row) for row in rows]
+
+
+def _last(tx: Tx, peer_key: bytes, direction: Direction) -> int:
+    (number,) = tx.execute(
+        "SELECT max(number) FROM facts WHERE peer_key = ? AND direction = ?",
+        (peer_key, direction),
+    ).fetchone()
+    return int(number or 0)
+
+
+def _insert(tx: Tx, row: FactRow) -> None:
+    tx.insert("facts", {column: getattr(row, column) for column in _COLUMNS})
+
+
+def _decode(row: tuple[object, ...]) -> FactRow:
+    values = dict(zip(_COLUMNS, row, strict=True))
+    values["direction"] = Direction(str(values["direction"]))
+    values["acked"] = bool(values["acked"])
+    return FactRow(**values)  # type: ignore[arg-type] # the columns are the fields, in order

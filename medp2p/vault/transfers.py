@@ -1,0 +1,284 @@
+"""Transfers of both directions and what is sealed with them.
+
+Rows hold ids, keys, counts, states and times; they are never deleted: ended ones are tombstones
+that answer a repeated offer. Whatever names a patient, a file or a folder lies in a blob that
+the caller has sealed.
+"""
+
+import builtins
+import json
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, fields
+
+from medp2p.errors import ConflictError, NotFoundError
+from medp2p.limits import MAX_LISTED
+from medp2p.model import ENDED, Direction, Priority, Reason, State
+from medp2p.vault.store import Tx, Value
+
+#: Ids shown when a prefix fits several.
+_CANDIDATES = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferRow:
+    """A transfer as the database keeps it.
+
+    Attributes:
+        id: 26 base32 characters, the same at both ends.
+        direction: Outbox or inbox.
+        peer_key: X25519 key of the other side; proves whose it is, even after a removal.
+        peer_name: Its local name when the transfer was made.
+        state: Where it stands.
+        reason: Why it waits or is paused.
+        held: Why it is held, as JSON; opaque here.
+        priority: As the sender calls it.
+        entries: Files and folders.
+        files: Files.
+        file_bytes: Bytes of all files.
+        length: Bytes of the stream.
+        offer: What was agreed, 32 bytes.
+        root: Digest over the whole stream, 32 bytes, once known.
+        created_ms: Milliseconds since 1970 UTC, as all times here.
+        updated_ms: Last change that a person would call one; set by the caller.
+        decided_ms: Accepted, declined or cancelled.
+        sealed_ms: Sealed at the receiver.
+        released_ms: First release.
+        finished_ms: Its last fact; keeping time counts from here.
+        chunks_done: For progress; the journal is what counts. Set by the caller.
+        scan_id: The scan it sends, outbox only.
+        error: ``MedP2PError.to_json`` without names of files.
+        skipped: Entries that the scan left out.
+        erasing: Its file and key are being erased; gone on with after a restart.
+    """
+
+    id: str
+    direction: Direction
+    peer_key: bytes
+    peer_name: str
+    state: State
+    priority: Priority
+    entries: int
+    files: int
+    file_bytes: int
+    length: int
+    created_ms: int
+    updated_ms: int
+    reason: Reason | None = None
+    held: str | None = None
+    offer: bytes | None = None
+    root: bytes | None = None
+    decided_ms: int | None = None
+    sealed_ms: int | None = None
+    released_ms: int | None = None
+    finished_ms: int | None = None
+    chunks_done: int = 0
+    scan_id: str | None = None
+    error: dict[str, object] | None = None
+    skipped: int = 0
+    erasing: bool = False
+
+
+_COLUMNS = tuple(column.name for column in fields(TransferRow))
+_SELECT = f"SELECT {', '.join(_COLUMNS)} FROM transfers"  # noqa: S608 - names from the dataclass
+_FIXED = frozenset({"id", "direction", "peer_key", "created_ms"})
+#: Nothing is left to do with the peer, but for late facts.
+_CLOSED = (*sorted(ENDED), State.RELEASED)
+
+
+def add(tx: Tx, row: TransferRow) -> None:
+    """Add a transfer.
+
+    Raises:
+        ConflictError: Its id is known already, whatever its direction or peer.
+    """
+    if tx.execute("SELECT 1 FROM transfers WHERE id = ?", (row.id,)).fetchone():
+        raise ConflictError(f"transfer {row.id} is already known")
+    tx.insert("transfers", {column: _encode(getattr(row, column)) for column in _COLUMNS})
+
+
+def get(tx: Tx, transfer_id: str) -> TransferRow:
+    """Return a transfer by its whole id.
+
+    Raises:
+        NotFoundError: There is none.
+    """
+    row = tx.execute(f"{_SELECT} WHERE id = ?", (transfer_id,)).fetchone()
+    if row is None:
+        raise NotFoundError(f"no transfer {transfer_id}")
+    return _decode(row)
+
+
+def find(tx: Tx, prefix: str, direction: Direction | None = None) -> TransferRow:
+    """Return the one transfer whose id begins with ``prefix`` (case and blanks are ignored).
+
+    Raises:
+        NotFoundError: None or several do; the text names the ids of several.
+    """
+    wanted = prefix.strip().lower()
+    sql = f"{_SELECT} WHERE id >= ? AND id < ? AND (? IS NULL OR direction = ?) ORDER BY id LIMIT ?"
+    # "~" sorts after every character of an id.
+    values = (wanted, wanted + "~", direction, direction, _CANDIDATES + 1)
+    rows = [_decode(row) for row in tx.execute(sql, values)] if wanted.isalnum() else []
+    if not rows:
+        raise NotFoundError("no transfer has an id that begins so", hint=_hint(direction))
+    if len(rows) > 1 and rows[0].id != wanted:
+        ids = ", ".join(row.id for row in rows[:_CANDIDATES])
+        more = " and more" if len(rows) > _CANDIDATES else ""
+        raise NotFoundError(f"several transfers begin so: {ids}{more}", hint="type more of the id")
+    return rows[0]
+
+
+def list(
+    tx: Tx,
+    direction: Direction | None = None,
+    states: Collection[State] | None = None,
+    peer_key: bytes | None = None,
+    limit: int = MAX_LISTED,
+    before: str | None = None,
+) -> builtins.list[TransferRow]:
+    """Return transfers, the newest first.
+
+    Args:
+        tx: Read or write transaction.
+        direction: Only these.
+        states: Only these; an empty collection fits none.
+        peer_key: Only those with this peer.
+        limit: At most so many.
+        before: Only those older than the transfer with this id: the last one of the page
+            before.
+    """
+    terms: builtins.list[str] = ["1"]
+    values: builtins.list[Value] = []
+    if direction is not None:
+        terms.append("direction = ?")
+        values.append(direction)
+    if states is not None:
+        terms.append(f"state IN ({', '.join('?' * len(states))})")
+        values.extend(states)
+    if peer_key is not None:
+        terms.append("peer_key = ?")
+        values.append(peer_key)
+    if before is not None:
+        terms.append("number < (SELECT number FROM transfers WHERE id = ?)")
+        values.append(before)
+    sql = f"{_SELECT} WHERE {' AND '.join(terms)} ORDER BY number DESC LIMIT ?"
+    return [_decode(row) for row in tx.execute(sql, (*values, limit))]
+
+
+def open_for_peer(
+    tx: Tx, key: bytes, direction: Direction | None = None
+) -> builtins.list[TransferRow]:
+    """Return the transfers with this peer that are neither ended nor released.
+
+    Urgent ones first, then in the order in which they came.
+    """
+    marks = ", ".join("?" * len(_CLOSED))
+    sql = (
+        f"{_SELECT} WHERE peer_key = ? AND (? IS NULL OR direction = ?) AND state NOT IN ({marks})"
+        " ORDER BY priority = 'stat' DESC, number"
+    )
+    return [_decode(row) for row in tx.execute(sql, (key, direction, direction, *_CLOSED))]
+
+
+def count_by_state(tx: Tx, direction: Direction | None = None) -> dict[State, int]:
+    """Return how many transfers are in each state; states without any are left out."""
+    rows = tx.execute(
+        "SELECT state, count(*) FROM transfers WHERE ? IS NULL OR direction = ? GROUP BY state",
+        (direction, direction),
+    )
+    return {State(state): int(count) for state, count in rows}
+
+
+def erasing(tx: Tx) -> builtins.list[TransferRow]:
+    """Return the transfers whose erasing was begun and not finished."""
+    return [_decode(row) for row in tx.execute(f"{_SELECT} WHERE erasing ORDER BY number")]
+
+
+def update(tx: Tx, transfer_id: str, **changes: object) -> TransferRow:
+    """Change fields of a transfer; return it as it is then.
+
+    Raises:
+        NotFoundError: There is none with this id.
+        ConflictError: Its state is an end, and another state was asked for.
+        TypeError: No such field, or one that never changes (a bug).
+    """
+    row = get(tx, transfer_id)
+    wrong = changes.keys() - set(_COLUMNS) | changes.keys() & _FIXED
+    if wrong:
+        raise TypeError(f"not a field of a transfer that changes: {', '.join(sorted(wrong))}")
+    if row.state in ENDED and changes.get("state", row.state) != row.state:
+        raise ConflictError(f"transfer {transfer_id} has ended: it is {row.state}")
+    if changes:
+        values = {key: _encode(value) for key, value in changes.items()}
+        tx.update("transfers", "id", transfer_id, values)
+    return get(tx, transfer_id)
+
+
+def put_blob(tx: Tx, owner: str, name: str, key_kind: str, blob: bytes) -> None:
+    """Store a sealed blob, in place of an earlier one of that name.
+
+    Args:
+        tx: Write transaction.
+        owner: Id of a transfer or a scan.
+        name: "summary", "manifest", "sources", "filekey", "released" or "detail".
+        key_kind: "spool" or "vault": which key opens it.
+        blob: Sealed by the caller; never clear text.
+    """
+    # Not "INSERT OR REPLACE": a plain delete is what secure_delete is documented for.
+    tx.execute("DELETE FROM blobs WHERE owner = ? AND name = ?", (owner, name))
+    tx.execute("INSERT INTO blobs VALUES (?, ?, ?, ?)", (owner, name, key_kind, blob))
+
+
+def get_blob(tx: Tx, owner: str, name: str) -> tuple[str, bytes] | None:
+    """Return (key_kind, blob), or None."""
+    row = tx.execute(
+        "SELECT key_kind, blob FROM blobs WHERE owner = ? AND name = ?", (owner, name)
+    ).fetchone()
+    return None if row is None else (str(row[0]), bytes(row[1]))
+
+
+def blob_names(tx: Tx, owner: str) -> dict[str, str]:
+    """Return name -> key_kind of the blobs there are."""
+    rows = tx.execute("SELECT name, key_kind FROM blobs WHERE owner = ? ORDER BY name", (owner,))
+    return {str(name): str(kind) for name, kind in rows}
+
+
+def delete_blobs(tx: Tx, owner: str, names: Iterable[str] | None = None) -> None:
+    """Delete blobs by name, or all with None; gone from the disk after ``Store.checkpoint``."""
+    if names is None:
+        tx.execute("DELETE FROM blobs WHERE owner = ?", (owner,))
+        return
+    rows = [(owner, name) for name in names]
+    tx.executemany("DELETE FROM blobs WHERE owner = ? AND name = ?", rows)
+
+
+def _hint(direction: Direction | None) -> str:
+    boxes = {Direction.OUT: "`medp2p outbox` lists", Direction.IN: "`medp2p inbox` lists"}
+    both = "`medp2p outbox` and `medp2p inbox` list"
+    return f"{boxes.get(direction, both) if direction else both} them"
+
+
+def _encode(value: object) -> Value:
+    if isinstance(value, Reason):
+        return json.dumps([value.code, value.text, value.since_ms])
+    if isinstance(value, dict):
+        return json.dumps(value, sort_keys=True)
+    if isinstance(value, str):
+        return str(value)
+    if value is None or isinstance(value, bytes | int):
+        return value
+    raise TypeError(f"a transfer has no field of type {type(value).__name__}")
+
+
+def _decode(row: tuple[object, ...]) -> TransferRow:
+    values = dict(zip(_COLUMNS, row, strict=True))
+    values["direction"] = Direction(str(values["direction"]))
+    values["state"] = State(str(values["state"]))
+    values["priority"] = Priority(str(values["priority"]))
+    if values["reason"] is not None:
+        code, text, since_ms = json.loads(str(values["reason"]))
+        values["reason"] = Reason(code=code, text=text, since_ms=since_ms)
+    if values["error"] is not None:
+        values["error"] = json.loads(str(values["error"]))
+    values["erasing"] = bool(values["erasing"])
+    return TransferRow(**values)  # type: ignore[arg-type] # the columns are the fields, in order
