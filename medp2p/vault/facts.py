@@ -30,7 +30,7 @@ class FactRow:
     """
 
     peer_key: bytes
-    direction: Direction
+    direction: str
     number: int
     transfer: str
     kind: str
@@ -49,36 +49,16 @@ def next_number(tx: Tx, peer_key: bytes) -> int:
     return _last(tx, peer_key, Direction.OUT) + 1
 
 
-def add_out(
-    tx: Tx,
-    peer_key: bytes,
-    number: int,
-    transfer: str,
-    kind: str,
-    time_ms: int,
-    statement: bytes,
-    signature: bytes,
-) -> FactRow:
-    """Queue a fact of ours for the peer, in the transaction that took its number.
+def add_out(tx: Tx, row: FactRow) -> None:
+    """Queue a fact of ours for its peer, in the transaction that took its number.
 
     Raises:
         ConflictError: The number is not the next one.
     """
-    expected = next_number(tx, peer_key)
-    if number != expected:
-        raise ConflictError(f"fact number {number} for a peer whose next one is {expected}")
-    row = FactRow(
-        peer_key=peer_key,
-        direction=Direction.OUT,
-        number=number,
-        transfer=transfer,
-        kind=kind,
-        time_ms=time_ms,
-        statement=statement,
-        signature=signature,
-    )
-    _insert(tx, row)
-    return row
+    expected = next_number(tx, row.peer_key)
+    if row.number != expected:
+        raise ConflictError(f"fact number {row.number} for a peer whose next one is {expected}")
+    _insert(tx, row, Direction.OUT, acked=False)
 
 
 def pending(tx: Tx, peer_key: bytes, limit: int = MAX_FACTS) -> list[FactRow]:
@@ -108,16 +88,7 @@ def acknowledge(tx: Tx, peer_key: bytes, number: int) -> int:
     ).rowcount
 
 
-def add_in(
-    tx: Tx,
-    peer_key: bytes,
-    number: int,
-    transfer: str,
-    kind: str,
-    time_ms: int,
-    statement: bytes,
-    signature: bytes,
-) -> bool:
+def add_in(tx: Tx, row: FactRow) -> bool:
     """Keep a fact of the peer, in the transaction that applies it.
 
     A gap before it is let pass: a workstation whose backup was put back has lost facts that
@@ -130,30 +101,19 @@ def add_in(
         ConflictError: That number was used for another statement: the peer was set back to
             an older state, or is cloned.
     """
-    if number <= _last(tx, peer_key, Direction.IN):
-        known = tx.execute(
-            "SELECT statement FROM facts WHERE peer_key = ? AND direction = 'in' AND number = ?",
-            (peer_key, number),
-        ).fetchone()
-        if known is not None and known[0] != statement:
-            raise ConflictError(
-                f"the peer used fact number {number} for two different statements",
-                hint="was that workstation restored from a backup, or copied?",
-            )
-        return False
-    row = FactRow(
-        peer_key=peer_key,
-        direction=Direction.IN,
-        number=number,
-        transfer=transfer,
-        kind=kind,
-        time_ms=time_ms,
-        statement=statement,
-        signature=signature,
-        acked=True,
-    )
-    _insert(tx, row)
-    return True
+    if row.number > _last(tx, row.peer_key, Direction.IN):
+        _insert(tx, row, Direction.IN, acked=True)
+        return True
+    known = tx.execute(
+        "SELECT statement FROM facts WHERE peer_key = ? AND direction = 'in' AND number = ?",
+        (row.peer_key, row.number),
+    ).fetchone()
+    if known is not None and known[0] != row.statement:
+        raise ConflictError(
+            f"the peer used fact number {row.number} for two different statements",
+            hint="was that workstation restored from a backup, or copied?",
+        )
+    return False
 
 
 def last_in(tx: Tx, peer_key: bytes) -> int:
@@ -177,12 +137,12 @@ def _last(tx: Tx, peer_key: bytes, direction: Direction) -> int:
     return int(number or 0)
 
 
-def _insert(tx: Tx, row: FactRow) -> None:
-    tx.insert("facts", {column: getattr(row, column) for column in _COLUMNS})
+def _insert(tx: Tx, row: FactRow, direction: Direction, *, acked: bool) -> None:
+    values = {column: getattr(row, column) for column in _COLUMNS}
+    tx.insert("facts", {**values, "direction": direction.value, "acked": acked})
 
 
 def _decode(row: tuple[object, ...]) -> FactRow:
     values = dict(zip(_COLUMNS, row, strict=True))
-    values["direction"] = Direction(str(values["direction"]))
     values["acked"] = bool(values["acked"])
     return FactRow(**values)  # type: ignore[arg-type] # the columns are the fields, in order

@@ -98,7 +98,7 @@ def claims(tx: Tx, transfer_id: str) -> dict[int, bytes]:
     return {int(chunk): bytes(digest) for chunk, digest in rows}
 
 
-def count_done(tx: Tx, transfer_id: str) -> int:
+def done_count(tx: Tx, transfer_id: str) -> int:
     """Return how many chunks are done; counts rows, so ask at a start, not for each chunk."""
     (count,) = tx.execute(
         "SELECT count(*) FROM journal WHERE transfer = ? AND state = 1",
@@ -158,6 +158,15 @@ def digests(tx: Tx, transfer_id: str) -> Iterator[bytes]:
     while rows := cursor.fetchmany(_FETCH_ROWS):
         for (digest,) in rows:
             yield digest
+
+
+def digest_map(tx: Tx, transfer_id: str) -> dict[int, bytes]:
+    """Return index -> digest of all chunks, done or claimed: about 150 bytes of memory each."""
+    rows = tx.execute(
+        "SELECT chunk, digest FROM journal WHERE transfer = ? ORDER BY chunk",
+        (_number(tx, transfer_id),),
+    )
+    return dict(rows.fetchall())
 
 
 def forget(tx: Tx, transfer_id: str) -> None:

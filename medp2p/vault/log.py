@@ -7,7 +7,7 @@ Source: docs/VAULT.md, "Database".
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from medp2p.errors import AuditError, NotFoundError
@@ -152,6 +152,13 @@ def entries(
         LogRow(seq=seq, record=record, sealed=sealed, hash=digest)
         for seq, record, sealed, digest in rows
     ]
+
+
+def records(tx: Tx, after_seq: int = 0) -> Iterator[tuple[int, bytes, bytes | None, bytes]]:
+    """Yield (seq, record, sealed, hash) ascending: what ``chain.verify`` and an export take."""
+    yield from tx.execute(
+        "SELECT seq, record, sealed, hash FROM audit WHERE seq > ? ORDER BY seq", (after_seq,)
+    )
 
 
 def erase_sealed(tx: Tx, seq: int) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from medp2p.errors import ConflictError, MedP2PError, NoSpaceError, StoreError
 from medp2p.limits import STORE_BUSY_SECONDS, STORE_IDLE_READERS, STORE_WAL_BYTES
 from medp2p.vault import schema
+from medp2p.vault.durable import Files
 
 Value = str | bytes | int | float | None
 
@@ -119,12 +120,11 @@ class Store:
         try:
             if not create:
                 _check_kind(connection, file)
+                _check_pages(connection, file)
             _set_up_writer(connection, file)
             schema.migrate(connection)
             if create:
                 connection.execute("INSERT INTO meta VALUES ('created_ms', ?)", (str(now_ms),))
-            else:
-                _check_pages(connection, file)
         except sqlite3.Error as error:
             connection.close()
             raise _turned(error, file) from error
@@ -282,6 +282,9 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA secure_delete = ON")
     connection.execute("PRAGMA synchronous = FULL")
+    # macOS: an ordinary fsync leaves data in the disk's cache. Without effect elsewhere.
+    connection.execute("PRAGMA fullfsync = ON")
+    connection.execute("PRAGMA checkpoint_fullfsync = ON")
     # Sorting never goes to a file outside the home.
     connection.execute("PRAGMA temp_store = MEMORY")
     return connection
@@ -298,24 +301,15 @@ def _set_up_writer(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _make_file(path: Path) -> None:
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    files = Files()
     try:
-        fd = os.open(path, flags, 0o600)
+        # 0600 whatever the umask; SQLite gives -wal and -shm the mode of the file.
+        os.close(files.create(path))
+        files.fsync_folder(path.parent)
     except FileExistsError as error:
         raise StoreError(f"the database {path} is already there") from error
     except OSError as error:
         raise StoreError(f"the database {path} cannot be made: {error.strerror}") from error
-    try:
-        # Whatever the umask; SQLite gives -wal and -shm the mode of the file.
-        os.fchmod(fd, 0o600)
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _check_file(path: Path) -> None:

@@ -102,10 +102,16 @@ def get(tx: Tx, transfer_id: str) -> TransferRow:
     Raises:
         NotFoundError: There is none.
     """
-    row = tx.execute(f"{_SELECT} WHERE id = ?", (transfer_id,)).fetchone()
+    row = maybe(tx, transfer_id)
     if row is None:
         raise NotFoundError(f"no transfer {transfer_id}")
-    return _decode(row)
+    return row
+
+
+def maybe(tx: Tx, transfer_id: str) -> TransferRow | None:
+    """Return a transfer by its whole id, or None."""
+    row = tx.execute(f"{_SELECT} WHERE id = ?", (transfer_id,)).fetchone()
+    return None if row is None else _decode(row)
 
 
 def find(tx: Tx, prefix: str, direction: Direction | None = None) -> TransferRow:
@@ -187,6 +193,22 @@ def count_by_state(tx: Tx, direction: Direction | None = None) -> dict[State, in
         (direction, direction),
     )
     return {State(state): int(count) for state, count in rows}
+
+
+def count(
+    tx: Tx,
+    *,
+    direction: Direction | None = None,
+    peer_key: bytes | None = None,
+    state: State | None = None,
+) -> int:
+    """Return how many transfers fit all that is given."""
+    (number,) = tx.execute(
+        "SELECT count(*) FROM transfers WHERE (? IS NULL OR direction = ?)"
+        " AND (? IS NULL OR peer_key = ?) AND (? IS NULL OR state = ?)",
+        (direction, direction, peer_key, peer_key, state, state),
+    ).fetchone()
+    return int(number)
 
 
 def erasing(tx: Tx) -> builtins.list[TransferRow]:
