@@ -4,8 +4,7 @@ What only POSIX has (descriptors of folders, O_PATH) sits in this module and in 
 """
 
 import os
-import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from medp2p.parcel.descriptors import Descriptors, Lease
 
@@ -88,15 +87,17 @@ class Folders:
         finally:
             self._open.release(lease)
 
-    def open_file(self, root: int, path: bytes) -> int | None:
-        """Open a regular file for reading; the caller closes the descriptor.
+    def open_file(self, root: int, path: bytes, check: Callable[[os.stat_result], None]) -> int:
+        """Open a file for reading; the caller closes the descriptor.
 
-        It is looked at first: links, FIFOs, sockets and devices are never opened, since opening
+        It is looked at first: links, FIFOs, sockets and devices must not be opened, as opening
         one may already do something. What is put in its place between the look and the opening
-        does not block, and the caller's own fstat tells it apart.
+        does not block, and fstat afterwards tells it apart.
 
-        Returns:
-            The descriptor, or None where something else than a regular file lies now.
+        Args:
+            root: Number of its root.
+            path: As its entry has it.
+            check: Gets what lies there; raises unless that may be opened.
 
         Raises:
             OSError: As for `look`, or it may not be read.
@@ -104,9 +105,7 @@ class Folders:
         folder, _, name = path.rpartition(b"/")
         lease = self.take(root, folder)
         try:
-            found = os.stat(name, dir_fd=lease.descriptor, follow_symlinks=False)
-            if not stat.S_ISREG(found.st_mode):
-                return None
+            check(os.stat(name, dir_fd=lease.descriptor, follow_symlinks=False))
             return os.open(name, _READ, dir_fd=lease.descriptor)
         finally:
             self._open.release(lease)

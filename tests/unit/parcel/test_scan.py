@@ -1,11 +1,13 @@
 """The walk: what is in a manifest, what is skipped and why, and its stored form."""
 
 import contextlib
+import errno
 import os
+import resource
 import socket
 import stat
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -233,6 +235,25 @@ def test_what_vanishes_during_the_walk_is_listed(
     assert skipped_of(found) == dict.fromkeys((b"d/2", b"d/gone", b"d/linked"), "vanished")
 
 
+def test_a_folder_that_breaks_off_while_listed_is_not_sent_in_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "d" / "bad").mkdir(parents=True)
+    (tmp_path / "d" / "bad" / "f").touch()
+    bad = (tmp_path / "d" / "bad").stat().st_ino
+    real = os.scandir
+
+    def listing(descriptor: int) -> object:
+        if os.fstat(descriptor).st_ino == bad:
+            raise OSError(errno.EIO, "Input/output error")
+        return real(descriptor)
+
+    monkeypatch.setattr(os, "scandir", listing)
+    found = scan_of(tmp_path / "d")
+    assert paths_of(found) == [b"d"]
+    assert skipped_of(found) == {b"d/bad": "unreadable"}
+
+
 @pytest.mark.parametrize("size", [0, 2**31 - 1, 2**31, 2**31 + 1, 2**32 - 1, 2**32, 2**32 + 1])
 def test_sizes_around_the_powers(tmp_path: Path, size: int) -> None:
     file = tmp_path / "f"
@@ -254,42 +275,46 @@ def test_odd_dates_are_kept_or_clamped(tmp_path: Path, seconds: int) -> None:
     assert decode_scan(encode_scan(found)) == found
 
 
+@contextlib.contextmanager
+def nested_folders(top: Path, name: str, depth: int) -> Iterator[Path]:
+    """Folders of one name in each other; too deep to be removed by whole paths or recursion."""
+    place = os.open(top, os.O_RDONLY)
+    chain = [place]
+    for _ in range(depth):
+        os.mkdir(name, dir_fd=place)
+        place = os.open(name, os.O_PATH, dir_fd=place)
+        chain.append(place)
+        if len(chain) > 2:
+            os.close(chain.pop(1))
+    os.close(chain.pop())
+    yield top / name
+    for _ in range(depth):
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(f"{name}/{name}", "next", src_dir_fd=chain[0], dst_dir_fd=chain[0])
+        os.rmdir(name, dir_fd=chain[0])
+        with contextlib.suppress(FileNotFoundError):
+            os.rename("next", name, src_dir_fd=chain[0], dst_dir_fd=chain[0])
+    os.close(chain[0])
+
+
 def test_a_path_that_is_too_long_is_listed(tmp_path: Path) -> None:
-    part = "p" * 250
-    folder = os.open(tmp_path, os.O_RDONLY)
-    for _ in range(17):
-        os.mkdir(part, dir_fd=folder)
-        deeper = os.open(part, os.O_RDONLY, dir_fd=folder)
-        os.close(folder)
-        folder = deeper
-    os.close(folder)
-    found = scan_of(tmp_path / part)
+    with nested_folders(tmp_path, "p" * 250, 17) as top:
+        found = scan_of(top)
     assert len(found.entries) == 16
     assert [item.why for item in found.skipped] == ["long-path"]
 
 
 def test_a_deep_tree_needs_few_descriptors(tmp_path: Path) -> None:
-    depth = 1500
-    folder = os.open(tmp_path, os.O_RDONLY)
-    for _ in range(depth):
-        os.mkdir("d", dir_fd=folder)
-        deeper = os.open("d", os.O_RDONLY, dir_fd=folder)
-        os.close(folder)
-        folder = deeper
-    os.close(folder)
-    before = len(os.listdir("/proc/self/fd"))
-    found = scan_of(tmp_path / "d")
-    assert len(found.entries) == depth
-    assert len(os.listdir("/proc/self/fd")) == before
-    folder = os.open(tmp_path, os.O_RDONLY)  # pytest's own cleaning up would recurse
-    stack = [folder]
-    for _ in range(depth - 1):
-        stack.append(os.open("d", os.O_RDONLY, dir_fd=stack[-1]))
-        if len(stack) > 500:
-            os.close(stack.pop(0))
-    for descriptor in reversed(stack):
-        os.rmdir("d", dir_fd=descriptor)
-        os.close(descriptor)
+    with nested_folders(tmp_path, "d", 1500) as top:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        before = len(os.listdir("/proc/self/fd"))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before + 30, hard))
+        try:
+            found = scan_of(top)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert len(os.listdir("/proc/self/fd")) == before
+    assert len(found.entries) == 1500
 
 
 def test_progress_and_cancelling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
