@@ -115,6 +115,20 @@ CLAIM_GROUP = 16
 JOURNAL_GROUP_BYTES = 64 * MIB
 JOURNAL_GROUP_SECONDS = 1.0
 
+# --- scans and couriers (daemon) ------------------------------------------------------------
+
+#: Unconfirmed scans in memory; a scan of 200,000 files takes some 60 MB.
+MAX_SCANS = 8
+KEEP_SCAN_SECONDS = 3600.0
+#: How long a question about a scan waits for news.
+SCAN_POLL_SECONDS = 20.0
+#: Connections of one peer's courier: each rests on an undecided offer or moves chunks.
+MAX_COURIER_LINKS = 16
+#: Dialling a peer for whom nothing waits: longest pause while it is away.
+BACKOFF_AWAY_SECONDS = 300.0
+#: Within which a live daemon answers a ping; two that do with one identity are a clone.
+CLONE_PING_SECONDS = 3.0
+
 # --- pairing ------------------------------------------------------------------------------
 
 PAIRING_SECONDS = 600.0

@@ -1,0 +1,338 @@
+"""One conversation over one stream, once the handshake has proved who is there.
+
+A link moves finished frames only. Control messages are sealed and opened here, they are small;
+chunks are sealed and opened by whoever owns them, in worker threads, between pooled buffers.
+Buffers are bounded both ways: a slow peer holds back ``send`` and ``reserve_chunk``, a slow
+caller of ``receive`` holds back the peer.
+
+Made by dial and listen; used inside ``open_link``.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+import trio
+
+from medp2p import limits
+from medp2p.errors import LinkLostError, LocalProtocolError, MedP2PError, RemoteProtocolError
+from medp2p.net.receiving import FrameSource, ReceivedChunk
+from medp2p.net.sending import ChunkSlot, SendQueue
+from medp2p.net.stream import ByteStream
+from medp2p.proto.conversation import Conversation
+from medp2p.proto.frames import ChunkStart, ControlFrame
+from medp2p.proto.messages import Bye, Hello, Message, Ping, Pong, decode_untrusted, encode
+from medp2p.proto.records import ReceiveCipher, SendCipher
+
+__all__ = ["ChunkSlot", "Link", "LinkStats", "ReceivedChunk", "open_link"]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkStats:
+    """Bytes on the wire so far, after the handshake."""
+
+    bytes_sent: int
+    bytes_received: int
+
+
+class Link:
+    """One conversation with one peer.
+
+    One task calls ``receive``; any may call ``send`` and ``reserve_chunk``.
+
+    Attributes:
+        stream: Under it; owned by the link.
+        peer_key: The peer's X25519 public key, proved by the handshake.
+        version: Protocol version both speak.
+        conversation: What may be said now.
+        hello: What the peer told; pairing has none.
+    """
+
+    hello: Hello
+    conversation: Conversation
+
+    def __init__(
+        self,
+        stream: ByteStream,
+        ciphers: tuple[SendCipher, ReceiveCipher],
+        *,
+        peer_key: bytes,
+        version: int,
+        pairing: bool = False,
+    ) -> None:
+        self.stream = stream
+        self.peer_key = peer_key
+        self.version = version
+        self._pairing = pairing
+        self._queue = SendQueue(stream, ciphers[0])
+        self._source = FrameSource(stream, ciphers[1], pairing=pairing)
+        self._peer_ended = False
+        self._closed = False
+        self._beats: set[type] = set()
+        self._pong = trio.Event()
+        self._error: MedP2PError | None = None
+        self._scope = trio.CancelScope()
+        self._stopped: trio.Event | None = None
+        self._deliver, self._incoming = trio.open_memory_channel[Message | ReceivedChunk](0)
+
+    @property
+    def address(self) -> str:
+        """Where the peer's bytes come from."""
+        return self.stream.address
+
+    @property
+    def stats(self) -> LinkStats:
+        """Bytes moved so far."""
+        return LinkStats(self._queue.bytes_sent, self._source.bytes_received)
+
+    # --- sending --------------------------------------------------------------------------
+
+    async def send(self, message: Message) -> None:
+        """Queue a message; waits while LINK_MESSAGES are queued.
+
+        Raises:
+            LinkLostError, RemoteProtocolError: What ended the link.
+            LocalProtocolError: The conversation does not allow it now.
+
+        Cancellation: nothing was queued.
+        """
+        body = encode(message)
+        await self._queue.wait_room()
+        self._check_peer()
+        self.conversation.sent(message)
+        self._queue.put_message(body)
+
+    async def reserve_chunk(self, length: int) -> ChunkSlot:
+        """Take the next place among our frames for a chunk of ``length`` bytes.
+
+        Waits while LINK_CHUNKS are on their way. A reserved place that is neither pushed nor
+        failed holds up all frames behind it, heartbeats too: the peer gives up after
+        SILENCE_SECONDS.
+
+        Raises:
+            As send.
+
+        Cancellation: nothing was reserved.
+        """
+        buffer = await self._queue.wait_buffer()
+        try:
+            self._check_peer()
+            self.conversation.sent("chunk")
+            return self._queue.reserve(length, buffer, self.conversation.sent)
+        except MedP2PError:
+            self._queue.give_back(buffer)
+            raise
+
+    def _check_peer(self) -> None:
+        if self._peer_ended:
+            raise LinkLostError("the peer has ended the conversation")
+
+    def push(self, slot: ChunkSlot) -> None:
+        """Let a sealed chunk leave when its turn comes. Never waits."""
+        slot.push()
+
+    async def ping(self) -> float:
+        """Ask for a sign of life; return the round trip in seconds.
+
+        Raises:
+            LinkLostError: No answer within SILENCE_SECONDS, or the link ended.
+        """
+        self._queue.check_open()
+        pong, start = self._pong, trio.current_time()
+        self._beat(Ping())
+        with trio.move_on_after(limits.SILENCE_SECONDS):
+            await pong.wait()
+        if self._error is not None:
+            raise self._error
+        if not pong.is_set():
+            raise LinkLostError(f"no answer to a ping in {limits.SILENCE_SECONDS:.0f} s")
+        return trio.current_time() - start
+
+    # --- receiving ------------------------------------------------------------------------
+
+    async def receive(self) -> Message | ReceivedChunk:
+        """Return what the peer sent next: a message, or a chunk to open and release.
+
+        Bye comes as a message, and is the last one. Heartbeats are never shown.
+
+        Raises:
+            LinkLostError: The network failed, the peer ended without Bye, was silent for
+                SILENCE_SECONDS or took no data for SEND_SECONDS; or Bye was received before.
+            RemoteProtocolError: The peer broke the protocol.
+
+        Cancellation: nothing is consumed.
+        """
+        try:
+            return await self._incoming.receive()
+        except trio.EndOfChannel:
+            raise self._error or LinkLostError("the conversation has ended") from None
+
+    # --- before the tasks run: hello --------------------------------------------------------
+
+    async def send_now(self, message: Message) -> None:
+        """Send a message before the link runs; the caller sets the limit. Raises as send."""
+        self.conversation.sent(message)
+        self._queue.put_message(encode(message))
+        await self._queue.send_first()
+
+    async def receive_first(self) -> Message:
+        """Return the peer's first message, not yet known to the conversation.
+
+        The caller sets the limit, and tells the conversation.
+
+        Raises:
+            LinkLostError: The peer went away.
+            RemoteProtocolError: It is not a message.
+        """
+        frame = await self._source.next_frame()
+        if isinstance(frame, ChunkStart):
+            raise RemoteProtocolError("chunk before hello")
+        return decode_untrusted(frame.body)
+
+    # --- the tasks --------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Move frames until the link ends; what ended it is raised by receive and send."""
+        self._stopped = trio.Event()
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._send)
+                    nursery.start_soon(self._receive)
+                    if not self._pairing:
+                        nursery.start_soon(self._keep_alive)
+        finally:
+            self._deliver.close()
+            self._stopped.set()
+
+    async def _send(self) -> None:
+        try:
+            await self._queue.run()
+        except MedP2PError as error:
+            # The peer's last words, perhaps the reason, may have arrived all the same.
+            self._queue.close(error)
+            await trio.sleep(limits.CLEANUP_SECONDS)
+            self._end(error)
+
+    async def _receive(self) -> None:
+        try:
+            await self._read()
+        except MedP2PError as error:
+            self._end(error)
+
+    def _end(self, error: MedP2PError) -> None:
+        if self._error is None:
+            self._error = error
+        self._queue.close(self._error)
+        self._source.close()
+        self._pong.set()
+        self._scope.cancel()
+
+    async def _keep_alive(self) -> None:
+        while True:
+            quiet = trio.current_time() - self._queue.last_sent
+            if quiet >= limits.HEARTBEAT_SECONDS:
+                self._beat(Ping())
+                quiet = 0.0
+            await trio.sleep(limits.HEARTBEAT_SECONDS - quiet)
+
+    def _beat(self, message: Ping | Pong) -> None:
+        """Queue a heartbeat, unless one of its kind is queued or nothing may leave."""
+        kind = type(message)
+        if kind in self._beats:
+            return
+        try:
+            self._queue.check_open()
+            self.conversation.sent(message)
+        except (LocalProtocolError, LinkLostError):
+            return
+        self._beats.add(kind)
+        self._queue.put_beat(encode(message), lambda: self._beats.discard(kind))
+
+    async def _read(self) -> None:
+        """Deliver what the peer says, in order, until its Bye."""
+        while True:
+            frame = await self._source.next_frame()
+            if isinstance(frame, ChunkStart):
+                self.conversation.received_untrusted("chunk")
+                await self._deliver.send(await self._source.take_chunk(frame))
+                continue
+            message = decode_untrusted(frame.body)
+            self.conversation.received_untrusted(message)
+            if isinstance(message, Ping):
+                self._beat(Pong())
+            elif isinstance(message, Pong):
+                self._pong.set()
+                self._pong = trio.Event()
+            elif isinstance(message, Bye):
+                self._peer_ended = True
+                await self._deliver.send(message)
+                self._deliver.close()
+                return
+            else:
+                await self._deliver.send(message)
+            await trio.lowlevel.checkpoint()  # a flood of pings must not hold up other tasks
+
+    # --- the end ----------------------------------------------------------------------------
+
+    async def close(self, *, goodbye: bool = True) -> None:
+        """Send what is ready, say Bye if the conversation allows it, and close the stream.
+
+        Takes CLEANUP_SECONDS at most, also when cancelled. After it, receive and send raise.
+
+        Args:
+            goodbye: Whether to say Bye; without it the peer sees a lost link.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        self._scope.cancel()
+        with trio.move_on_after(limits.CLEANUP_SECONDS, shield=True):
+            if self._stopped is not None:
+                await self._stopped.wait()
+            try:
+                if self._error is None:
+                    await self._say_last(goodbye=goodbye)
+            except MedP2PError as error:
+                self._error = error
+        self._end(LinkLostError("the link is closed"))
+        await self.stream.aclose()
+
+    async def _say_last(self, *, goodbye: bool) -> None:
+        while self._queue.ready:
+            await self._queue.send_first()
+        if goodbye and self._queue.idle and not self.conversation.ended:
+            with suppress(LocalProtocolError):  # too early for a Bye
+                await self.send_now(Bye())
+        if not (self.conversation.ended or self._queue.ended):
+            return
+        # Closing with unread bytes in the kernel resets the connection, which could take our
+        # last words from the peer: read until it has ended, too.
+        while not self._peer_ended:
+            await self._source.skip_chunk()
+            frame = await self._source.next_frame()
+            if isinstance(frame, ControlFrame):
+                self._peer_ended = isinstance(decode_untrusted(frame.body), Bye)
+
+
+@asynccontextmanager
+async def open_link(link: Link) -> AsyncIterator[Link]:
+    """Run a link; it is closed at the end of the block, however that is left.
+
+    Left without an error or by cancellation, the peer gets a Bye where the conversation allows
+    one; left by an error it sees a lost link, after what was queued. What ends the link inside
+    is raised by its send and receive, never here.
+    """
+    failure: Exception | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(link.run)
+            try:
+                yield link
+            except Exception as error:  # noqa: BLE001 - goes on below, bare, not in a group
+                failure = error
+            nursery.cancel_scope.cancel()
+    finally:
+        await link.close(goodbye=failure is None)
+    if failure is not None:
+        raise failure

@@ -1,0 +1,273 @@
+"""The sending half of a link: frames leave in the order in which their nonces were taken.
+
+A control message is sealed at once. A chunk gets its place first (``reserve``), is sealed in a
+worker thread into a pooled buffer, and leaves when all that was reserved before it has left.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+from medp2p import limits
+from medp2p.errors import LinkLostError, LocalProtocolError, MedP2PError
+from medp2p.net.buffers import BufferPool
+from medp2p.net.stream import ByteStream
+from medp2p.proto.frames import CHUNK_HEADER_BYTES, ChunkHeader, encode_control
+from medp2p.proto.messages import Message, encode
+from medp2p.proto.records import SendCipher, record_count, sealed_bytes
+
+_HEADER_BYTES: Final = sealed_bytes(CHUNK_HEADER_BYTES)
+_SLOT_BYTES: Final = _HEADER_BYTES + sealed_bytes(limits.CHUNK_BYTES)
+
+
+class _Frame:
+    """What leaves in one piece; ``rest`` is None until it is sealed.
+
+    Attributes:
+        rest: Sealed bytes still to be sent.
+        done: Called once, when the last byte has been handed to the kernel.
+        final: Nothing may leave after it.
+    """
+
+    __slots__ = ("done", "final", "rest")
+
+    def __init__(self, rest: memoryview | None, done: Callable[[], None]) -> None:
+        self.rest = rest
+        self.done = done
+        self.final = False
+
+
+class ChunkSlot:
+    """A place among the frames of a link, for one chunk. Made by Link.reserve_chunk.
+
+    Exactly one of two things must happen to it: ``seal`` and then Link.push, or ``fail``.
+    """
+
+    def __init__(
+        self,
+        queue: "SendQueue",
+        length: int,
+        nonce: int,
+        buffer: bytearray,
+        allow: Callable[[Message], None],
+    ) -> None:
+        self.length = length
+        self._queue = queue
+        self._allow = allow
+        self._nonce = nonce
+        self._buffer = buffer
+        self._used = False
+        self._sealed = 0
+        self._frame = _Frame(None, lambda: queue.give_back(buffer))
+
+    def seal(self, header: ChunkHeader, plain: memoryview) -> None:
+        """Encrypt a chunk into the slot's buffer. Blocking: call it in a worker thread.
+
+        Args:
+            header: Of this chunk.
+            plain: Its bytes, as many as were reserved; free again afterwards.
+
+        Raises:
+            LocalProtocolError: Lengths differ, or the slot was used before (a nonce must
+                never seal two things).
+        """
+        if self._used:
+            raise LocalProtocolError("chunk slot used twice")
+        if not header.length == len(plain) == self.length:
+            raise LocalProtocolError("chunk of another length than was reserved")
+        self._used = True
+        cipher, out = self._queue.cipher, memoryview(self._buffer)
+        end = cipher.seal_into(self._nonce, memoryview(header.encode()), out)
+        self._sealed = end + cipher.seal_into(self._nonce + 1, plain, out[end:])
+
+    def push(self) -> None:
+        """Let the sealed chunk leave when its turn comes. Trio thread.
+
+        Raises:
+            LocalProtocolError: Nothing was sealed, or it was pushed before.
+        """
+        if not self._sealed or self._frame.rest is not None:
+            raise LocalProtocolError("chunk slot pushed without a sealed chunk, or twice")
+        self._frame.rest = memoryview(self._buffer)[: self._sealed]
+        self._queue.wake()
+
+    def fail(self, message: Message) -> None:
+        """Send one message in the slot's place, and nothing after it. Trio thread.
+
+        The message is sealed with the slot's own nonces, so what was reserved before still
+        leaves in order; what was reserved after is dropped.
+
+        Raises:
+            LocalProtocolError: Something was sealed for the slot, the message is longer than
+                the chunk would have been, or the conversation does not allow it.
+        """
+        plain = encode_control(encode(message))
+        if self._used:
+            raise LocalProtocolError("chunk slot used twice")
+        if record_count(len(plain)) > 1 + record_count(self.length):
+            raise LocalProtocolError("message does not fit in place of the chunk")
+        self._allow(message)
+        self._used = True
+        out = memoryview(self._buffer)
+        size = self._queue.cipher.seal_into(self._nonce, memoryview(plain), out)
+        self._frame.rest = out[:size]
+        self._frame.final = True
+        self._queue.end()
+
+
+class SendQueue:
+    """Frames on their way out, bounded in number.
+
+    Attributes:
+        cipher: Seals; nobody else takes nonces from it.
+        bytes_sent: On the wire.
+        last_sent: Trio time at which the network took a byte.
+        ended: A final frame has left: nothing more will.
+    """
+
+    def __init__(self, stream: ByteStream, cipher: SendCipher) -> None:
+        self.cipher = cipher
+        self.bytes_sent = 0
+        self.last_sent = trio.current_time()
+        self.ended = False
+        self._stream = stream
+        self._frames: deque[_Frame] = deque()
+        self._messages = 0
+        self._ending = False
+        self._pool = BufferPool(limits.LINK_CHUNKS, _SLOT_BYTES)
+        self._error: MedP2PError | None = None
+        self._sender = trio.lowlevel.ParkingLot()
+        self._room = trio.lowlevel.ParkingLot()
+
+    def check_open(self) -> None:
+        """Raise what has closed this direction, if anything has.
+
+        Raises:
+            LinkLostError: The link is gone; or whatever else ended it.
+            LocalProtocolError: A slot has failed: its message was our last.
+        """
+        if self._error is not None:
+            raise self._error
+        if self._ending:
+            raise LocalProtocolError("the sending direction was ended by a failed chunk")
+
+    async def wait_room(self) -> None:
+        """Wait until one more message may be queued. Raises as check_open."""
+        await trio.lowlevel.checkpoint()
+        self.check_open()
+        while self._messages >= limits.LINK_MESSAGES:
+            await self._room.park()
+            self.check_open()
+
+    def put_message(self, body: bytes) -> None:
+        """Seal an encoded message and queue it. Call right after wait_room."""
+        self._messages += 1
+        self._put(body, self._message_done)
+
+    def put_beat(self, body: bytes, done: Callable[[], None]) -> None:
+        """Queue a heartbeat, which never waits; its caller has one of a kind queued."""
+        self._put(body, done)
+
+    def _put(self, body: bytes, done: Callable[[], None]) -> None:
+        plain = encode_control(body)
+        out = memoryview(bytearray(sealed_bytes(len(plain))))
+        nonce = self.cipher.reserve(record_count(len(plain)))
+        self.cipher.seal_into(nonce, memoryview(plain), out)
+        self._frames.append(_Frame(out, done))
+        self.wake()
+
+    async def wait_buffer(self) -> bytearray:
+        """Wait for a chunk buffer; pass it to reserve at once. Raises as check_open."""
+        self.check_open()
+        try:
+            return await self._pool.acquire()
+        except trio.ClosedResourceError:
+            self.check_open()
+            raise LinkLostError("the link is closed") from None
+
+    def reserve(
+        self, length: int, buffer: bytearray, allow: Callable[[Message], None]
+    ) -> ChunkSlot:
+        """Give the next place in the order of frames to a chunk.
+
+        Args:
+            length: Its plain bytes.
+            buffer: From wait_buffer; comes back when the chunk has left.
+            allow: Raises LocalProtocolError where a message may not be sent now.
+        """
+        nonce = self.cipher.reserve(1 + record_count(length))
+        slot = ChunkSlot(self, length, nonce, buffer, allow)
+        self._frames.append(slot._frame)
+        return slot
+
+    def give_back(self, buffer: bytearray) -> None:
+        """Take back the buffer of a chunk that has left."""
+        self._pool.release(buffer)
+
+    def wake(self) -> None:
+        """Let the sender look at the first frame again."""
+        self._sender.unpark_all()
+
+    def end(self) -> None:
+        """Take nothing more: the final frame is queued."""
+        self._ending = True
+        self._pool.close()
+        self._room.unpark_all()
+        self.wake()
+
+    @property
+    def ready(self) -> bool:
+        """Whether the first frame can be sent now."""
+        return bool(self._frames) and self._frames[0].rest is not None and not self.ended
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is queued or reserved, and more may be."""
+        return not self._frames and not self._ending
+
+    async def run(self) -> None:
+        """Send frames until the final one.
+
+        Raises:
+            LinkLostError: The network failed, or took no byte for SEND_SECONDS.
+
+        Cancellation: send_first may be called afterwards; it goes on where this stopped.
+        """
+        while not self.ended:
+            while not self.ready:
+                await self._sender.park()
+            await self.send_first()
+
+    async def send_first(self) -> None:
+        """Send the (rest of the) first frame, which must be ready. Raises as run."""
+        frame = self._frames[0]
+        while frame.rest:
+            try:
+                with trio.fail_after(limits.SEND_SECONDS):
+                    count = await self._stream.send_some(frame.rest)
+            except trio.TooSlowError:
+                raise LinkLostError(
+                    f"the peer took no data for {limits.SEND_SECONDS:.0f} s"
+                ) from None
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                raise LinkLostError("the network failed while sending") from error
+            frame.rest = frame.rest[count:]
+            self.bytes_sent += count
+            self.last_sent = trio.current_time()
+        self._frames.popleft()
+        frame.done()
+        self.ended = frame.final
+        self._room.unpark()
+        await trio.lowlevel.checkpoint()  # others must run, however fast the network takes it
+
+    def close(self, error: MedP2PError) -> None:
+        """Let all who wait go with this error; nothing is sent any more."""
+        if self._error is None:
+            self._error = error
+        self._pool.close()
+        self._room.unpark_all()
+
+    def _message_done(self) -> None:
+        self._messages -= 1
