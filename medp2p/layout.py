@@ -1,0 +1,319 @@
+"""The stream of a transfer: manifest entries, their canonical bytes, and the tar geometry.
+
+A stream is one POSIX pax archive whose every header follows from the manifest alone, so the place
+of each file is known before one is read: the stream can be cut, read and read again anywhere, and
+the receiver refuses a stream whose headers are not those of the manifest it agreed to. The bytes
+are frozen under LAYOUT_VERSION; the standard library's tarfile is their oracle in the tests.
+
+Source: docs/PROTOCOL.md, "Manifest" and "Stream"; POSIX.1-2017, pax Interchange Format.
+"""
+
+import struct
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from medp2p import limits
+from medp2p.errors import RemoteProtocolError
+from medp2p.model import Entry, Kind
+
+LAYOUT_VERSION = 1
+#: tar's unit; headers and file ends are padded to it.
+BLOCK_BYTES = 512
+#: tar's default record (-b 20); an archive is padded to it.
+RECORD_BYTES = 10240
+#: Eleven octal digits: what the size and mtime fields of a ustar header hold.
+_OCTAL_LIMIT = 8**11
+_NAME_BYTES = 100
+_FILE_MODE = 0o644
+_DIRECTORY_MODE = 0o755
+_BINARY = b"21 hdrcharset=BINARY\n"
+
+#: Canonical entry: kind (0 file, 1 directory), length of the path, size in bytes, mtime in
+#: nanoseconds since 1970 (signed); big-endian, then the path itself.
+_ENTRY = struct.Struct(">BHQq")
+
+
+# --- canonical bytes ----------------------------------------------------------------------
+
+
+def encode_entry(entry: Entry) -> bytes:
+    """Return the canonical bytes of one entry: a 19-byte head (see _ENTRY), then the path."""
+    return _ENTRY.pack(entry.kind, len(entry.path), entry.size, entry.mtime_ns) + entry.path
+
+
+def encode_entries(entries: Iterable[Entry]) -> bytes:
+    """Return the canonical bytes of entries, one after the other, in order."""
+    return b"".join(map(encode_entry, entries))
+
+
+def pages(entries: Iterable[Entry]) -> Iterator[bytes]:
+    """Cut a manifest into pages of whole entries, at most MAX_PAGE_BYTES each, at least one."""
+    page = bytearray()
+    count = 0
+    for entry in entries:
+        encoded = encode_entry(entry)
+        if len(page) + len(encoded) > limits.MAX_PAGE_BYTES:
+            yield bytes(page)
+            page.clear()
+            count += 1
+        page += encoded
+    if page or not count:
+        yield bytes(page)
+
+
+def decode_entries_untrusted(data: bytes) -> list[Entry]:
+    """Return the entries of a page; each is checked on its own (see check_manifest_untrusted).
+
+    Raises:
+        RemoteProtocolError: Cut short, an unknown kind, or an entry that model.Entry refuses.
+    """
+    entries: list[Entry] = []
+    position = 0
+    while position < len(data):
+        end = position + _ENTRY.size
+        if end > len(data):
+            raise RemoteProtocolError("manifest page ends inside an entry")
+        kind, path_bytes, size, mtime_ns = _ENTRY.unpack_from(data, position)
+        position = end + path_bytes
+        if position > len(data):
+            raise RemoteProtocolError("manifest page ends inside a path")
+        if kind not in (Kind.FILE, Kind.DIRECTORY):
+            raise RemoteProtocolError(f"entry of unknown kind {kind}")
+        if len(entries) >= limits.MAX_ENTRIES:
+            raise RemoteProtocolError("too many entries")
+        entries.append(Entry(data[end:position], Kind(kind), size, mtime_ns))
+    return entries
+
+
+def check_manifest_untrusted(entries: Sequence[Entry]) -> None:
+    """Refuse a manifest that no folder could hold or that is out of bounds.
+
+    Raises:
+        RemoteProtocolError: No or too many entries, a path twice, a file that is also a folder,
+            or a stream longer than MAX_STREAM_BYTES. The text names no path.
+    """
+    if not 1 <= len(entries) <= limits.MAX_ENTRIES:
+        raise RemoteProtocolError(f"manifest of {len(entries)} entries")
+    files = {entry.path for entry in entries if entry.kind is Kind.FILE}
+    paths = {entry.path for entry in entries}
+    if len(paths) != len(entries):
+        raise RemoteProtocolError("manifest names a path twice")
+    _check_folders_untrusted(paths, files)
+    if _stream_bytes(sum(map(_span_bytes, entries))) > limits.MAX_STREAM_BYTES:
+        raise RemoteProtocolError("manifest describes a stream that is too long")
+
+
+def _check_folders_untrusted(paths: Iterable[bytes], files: set[bytes]) -> None:
+    known = {b""}  # folders that were walked up from already
+    for path in paths:
+        folder = path.rpartition(b"/")[0]
+        while folder not in known:
+            if folder in files:
+                raise RemoteProtocolError("manifest uses a file as a folder")
+            known.add(folder)
+            folder = folder.rpartition(b"/")[0]
+
+
+# --- tar headers --------------------------------------------------------------------------
+
+
+def header(entry: Entry) -> bytes:
+    """Return the tar header of an entry: one ustar block, before it a pax header where needed.
+
+    A pax header carries names that are not ASCII or longer than 100 bytes (as bytes, marked
+    ``hdrcharset=BINARY`` where they are not UTF-8) and sizes of 8 GiB and more. Times are whole
+    seconds, clamped to what every tar reads; the exact ones are in the manifest. Mode is 0644 or
+    0755, owner 0 without a name: what the sender's file system says about those stays there.
+
+    Returns:
+        Whole blocks of BLOCK_BYTES.
+    """
+    name = _name(entry)
+    records = _pax_records(name, entry.size)
+    block = _ustar(
+        _fallback(name),
+        _DIRECTORY_MODE if entry.kind is Kind.DIRECTORY else _FILE_MODE,
+        entry.size if entry.size < _OCTAL_LIMIT else 0,
+        min(max(entry.mtime_ns // 10**9, 0), _OCTAL_LIMIT - 1),
+        b"5" if entry.kind is Kind.DIRECTORY else b"0",
+    )
+    if not records:
+        return block
+    pax = _ustar(b"././@PaxHeader", 0, len(records), 0, b"x")
+    return pax + records + bytes(-len(records) % BLOCK_BYTES) + block
+
+
+def header_bytes(entry: Entry) -> int:
+    """Return the length of an entry's header without making it."""
+    path = entry.path
+    if len(path) < _NAME_BYTES and path.isascii() and entry.size < _OCTAL_LIMIT:
+        return BLOCK_BYTES
+    records = len(_pax_records(_name(entry), entry.size))
+    return 2 * BLOCK_BYTES + _padded(records) if records else BLOCK_BYTES
+
+
+def _name(entry: Entry) -> bytes:
+    return entry.path + b"/" if entry.kind is Kind.DIRECTORY else entry.path
+
+
+def _pax_records(name: bytes, size: int) -> bytes:
+    records = b""
+    if len(name) > _NAME_BYTES or not name.isascii():
+        records = _record(b"path", name)
+        if not _is_utf8(name):
+            records = _BINARY + records
+    if size >= _OCTAL_LIMIT:
+        records += _record(b"size", b"%d" % size)
+    return records
+
+
+def _record(keyword: bytes, value: bytes) -> bytes:
+    """Return one pax record; its length counts its own digits."""
+    rest = len(keyword) + len(value) + 3
+    length = rest + len(str(rest))
+    if len(str(length)) != len(str(rest)):
+        length = rest + len(str(length))
+    return b"%d %b=%b\n" % (length, keyword, value)
+
+
+def _is_utf8(name: bytes) -> bool:
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _fallback(name: bytes) -> bytes:
+    """Return the name for the ustar field: "?" for each character that is not ASCII."""
+    if not name.isascii():
+        name = name.decode("utf-8", "surrogateescape").encode("ascii", "replace")
+    return name[:_NAME_BYTES]
+
+
+def _ustar(name: bytes, mode: int, size: int, mtime: int, typeflag: bytes) -> bytes:
+    """Return one header block: owner 0, no owner names, no device, checksum last."""
+    block = bytearray(BLOCK_BYTES)
+    block[0 : len(name)] = name
+    block[100:124] = b"%07o\x000000000\x000000000\x00" % mode
+    block[124:148] = b"%011o\x00%011o\x00" % (size, mtime)
+    block[148:156] = b"        "
+    block[156:157] = typeflag
+    block[257:265] = b"ustar\x0000"
+    block[148:156] = b"%06o\x00 " % sum(block)
+    return bytes(block)
+
+
+# --- geometry -----------------------------------------------------------------------------
+
+
+def _padded(size: int) -> int:
+    return -(-size // BLOCK_BYTES) * BLOCK_BYTES
+
+
+def _span_bytes(entry: Entry) -> int:
+    """Return how much of the stream an entry takes: header, data, padding."""
+    return header_bytes(entry) + _padded(entry.size)
+
+
+def _stream_bytes(entries_bytes: int) -> int:
+    """Return the whole length: two zero blocks end an archive, zeros fill its last record."""
+    return -(-(entries_bytes + 2 * BLOCK_BYTES) // RECORD_BYTES) * RECORD_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Bytes:
+    """Part of the stream that follows from the manifest: headers, padding, the end."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FilePart:
+    """Part of the stream that lies in a source file.
+
+    Attributes:
+        index: Which entry.
+        offset: Where in that file, bytes.
+        length: How many bytes, at least 1.
+    """
+
+    index: int
+    offset: int
+    length: int
+
+
+class Layout:
+    """Where everything lies in the stream of a manifest.
+
+    Keeps 16 bytes an entry beside the entries; headers are made when they are asked for.
+
+    Attributes:
+        entries: The manifest, not changed and not copied.
+        size: Length of the stream in bytes, a multiple of RECORD_BYTES.
+        chunk_count: How many chunks that is; the last one may be shorter.
+    """
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self.entries = entries
+        self._starts = array("Q")
+        self._data = array("Q")
+        offset = 0
+        for entry in entries:
+            self._starts.append(offset)
+            data = offset + header_bytes(entry)
+            self._data.append(data)
+            offset = data + _padded(entry.size)
+        self._end = offset
+        self.size = _stream_bytes(offset)
+        self.chunk_count = -(-self.size // limits.CHUNK_BYTES)
+
+    def chunk_length(self, index: int) -> int:
+        """Return the bytes of one chunk; all but the last have CHUNK_BYTES."""
+        if not 0 <= index < self.chunk_count:
+            raise IndexError(f"chunk {index} of {self.chunk_count}")
+        return min(limits.CHUNK_BYTES, self.size - index * limits.CHUNK_BYTES)
+
+    def header_offset(self, entry_index: int) -> int:
+        """Return where an entry's header starts in the stream."""
+        return self._starts[entry_index]
+
+    def data_offset(self, entry_index: int) -> int:
+        """Return where an entry's data starts, or would start, in the stream."""
+        return self._data[entry_index]
+
+    def segments(self, start: int, end: int) -> Iterator[Bytes | FilePart]:
+        """Cut a range of the stream into what it is made of, in order and without gaps.
+
+        Finding the first part takes O(log entries), each further one O(1).
+
+        Args:
+            start: First byte, from 0.
+            end: One past the last byte; at most size.
+
+        Raises:
+            IndexError: The range is not inside the stream.
+        """
+        if not 0 <= start <= end <= self.size:
+            raise IndexError(f"bytes {start} to {end} of a stream of {self.size}")
+        return self._segments(start, end)
+
+    def _segments(self, start: int, end: int) -> Iterator[Bytes | FilePart]:
+        index = max(0, bisect_right(self._starts, start) - 1)
+        while start < min(end, self._end):
+            entry, begin, data = self.entries[index], self._starts[index], self._data[index]
+            if start < data:
+                stop = min(end, data)
+                yield Bytes(header(entry)[start - begin : stop - begin])
+                start = stop
+            if start < (stop := min(end, data + entry.size)):
+                yield FilePart(index, start - data, stop - start)
+                start = stop
+            if start < (stop := min(end, data + _padded(entry.size))):
+                yield Bytes(bytes(stop - start))
+                start = stop
+            index += 1
+        if start < end:
+            yield Bytes(bytes(end - start))
