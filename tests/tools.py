@@ -7,6 +7,9 @@ that nothing goes unchecked unnoticed.
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -31,6 +34,20 @@ def need_network_namespaces() -> str:
         _missing(f"no network namespaces here: {made.stderr.decode().strip()}")
     subprocess.run([path, "netns", "delete", name], check=True)
     return path
+
+
+@contextmanager
+def small_disk(where: Path, size: str) -> Iterator[None]:
+    """Mount a file system of its own, such as "1m" large, at a folder; else as need_tool."""
+    mount = need_tool("mount")
+    command = [mount, "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(where)]
+    made = subprocess.run(command, capture_output=True, check=False)
+    if made.returncode:
+        _missing(f"no file system can be mounted: {made.stderr.decode().strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run([need_tool("umount"), str(where)], check=True)
 
 
 def _missing(reason: str) -> NoReturn:
