@@ -272,11 +272,11 @@ place = {place}
 """
 
 
-def write_default(path: Path, *, name: str, department: str, place: str) -> None:
-    """Write the commented file that `init` leaves.
+def default_text(*, name: str, department: str, place: str) -> bytes:
+    """Return the commented file that `init` leaves.
 
     Raises:
-        ConfigError: A told text is too long or cannot be printed; nothing is written.
+        ConfigError: A told text is too long or cannot be printed.
     """
     told = {"name": name, "department": department, "place": place}
     for key, value in told.items():
@@ -284,7 +284,16 @@ def write_default(path: Path, *, name: str, department: str, place: str) -> None
             told[key] = _toml_text(_name(value) if key == "name" else _told(value))
         except ValueError as error:
             raise ConfigError(f"{key} {error}") from None
-    write_private(path, _DEFAULT_FILE.format(**told).encode())
+    return _DEFAULT_FILE.format(**told).encode()
+
+
+def write_default(path: Path, *, name: str, department: str, place: str) -> None:
+    """Write the commented file that `init` leaves, mode 0600.
+
+    Raises:
+        ConfigError: See default_text; nothing is written then.
+    """
+    write_private(path, default_text(name=name, department=department, place=place))
 
 
 def _toml_text(text: str) -> str:
