@@ -90,6 +90,8 @@ MAX_ROUTES = 16
 #: Pause after a failed accept (no descriptors left, a network gone); grows to the second one.
 ACCEPT_RETRY_SECONDS = 0.1
 ACCEPT_RETRY_MAX_SECONDS = 2.0
+#: The same trouble is logged again after so long.
+LOG_AGAIN_SECONDS = 60.0
 #: A whole pairing conversation: the words were typed before it begins, so seconds suffice.
 PAIRING_LINK_SECONDS = 20.0
 #: What a refused stranger may still say, unread by anyone, until it is cut.
@@ -126,6 +128,10 @@ SCAN_POLL_SECONDS = 20.0
 MAX_COURIER_LINKS = 16
 #: Dialling a peer for whom nothing waits: longest pause while it is away.
 BACKOFF_AWAY_SECONDS = 300.0
+#: How often old papers, long waits and summaries of strangers are looked after.
+HOUSEKEEPING_SECONDS = 300.0
+#: How often progress is told to those who watch: a person sees no more.
+TICK_SECONDS = 0.25
 #: Within which a live daemon answers a ping; two that do with one identity are a clone.
 CLONE_PING_SECONDS = 3.0
 

@@ -135,6 +135,8 @@ class _Dial:
             with trio.fail_after(limits.HANDSHAKE_SECONDS):
                 link = await prove_responder(stream, self.identity, self.peer_key, lowest)
             async with self.turn:
+                if self.link is not None:
+                    return
                 with trio.fail_after(limits.HANDSHAKE_SECONDS):
                     await say_hello(link, self.hello)
                 self.link = link
@@ -221,13 +223,20 @@ async def dial(
     if peer_key == identity.noise_public:
         raise LocalProtocolError("a workstation does not dial itself")
     attempt = _Dial(name, identity, peer_key, hello)
-    async with trio.open_nursery() as nursery:
-        for route in list(routes)[: limits.MAX_ROUTES]:
-            nursery.start_soon(attempt.run_route, route, lowest_version, nursery.cancel_scope)
+    try:
+        async with trio.open_nursery() as nursery:
+            for route in list(routes)[: limits.MAX_ROUTES]:
+                nursery.start_soon(attempt.run_route, route, lowest_version, nursery.cancel_scope)
+    except BaseException:
+        if attempt.link is not None:  # won, and cancelled in the same moment
+            await attempt.link.stream.aclose()
+        raise
     if attempt.link is not None:
         return attempt.link
     if attempt.version_error is not None:
-        raise attempt.version_error
+        error = attempt.version_error
+        hint = (error.hint or "").replace("the other workstation", name)
+        raise VersionError(error.text, hint=hint) from error
     raise DialError(name, attempt.tried, attempt.wrong)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from medp2p import limits
-from medp2p.errors import HandshakeError, RemoteProtocolError, UntrustedPeerError
+from medp2p.errors import HandshakeError, RemoteProtocolError, UntrustedPeerError, VersionError
 from medp2p.net.link import Link
 from medp2p.net.stream import ByteStream, receive_exactly, send_all
 from medp2p.proto.conversation import Conversation
@@ -28,6 +28,7 @@ from medp2p.proto.preamble import (
     decode_versions_untrusted,
     encode_versions,
 )
+from medp2p.proto.tables import Role
 
 _LENGTH_BYTES: Final = 2
 
@@ -165,6 +166,7 @@ async def answer_session(
     identity: Identity,
     is_pinned: Callable[[bytes], bool],
     lowest_version: Callable[[bytes], int],
+    on_version: Callable[[bytes, VersionError], None],
 ) -> Link:
     """Do the Noise part as responder; the link returned is not usable before hear_hello.
 
@@ -183,7 +185,11 @@ async def answer_session(
         raise UntrustedPeerError("the initiator's key is not pinned")
     mine = (max(PROTOCOL_LOWEST, lowest_version(peer_key)), PROTOCOL_HIGHEST)
     await write_message(stream, noise.write(encode_versions(*mine)))
-    version = common_version(mine, (preamble[0].lowest, preamble[0].highest))
+    try:
+        version = common_version(mine, (preamble[0].lowest, preamble[0].highest))
+    except VersionError as error:
+        on_version(peer_key, error)
+        raise
     return Link(stream, noise.split(), peer_key=peer_key, version=version)
 
 
@@ -195,11 +201,9 @@ async def hear_hello(link: Link) -> None:
         RemoteProtocolError: Not a hello, perhaps a replayed handshake.
     """
     theirs = await link.receive_first()
-    if not isinstance(theirs, Hello):
-        raise RemoteProtocolError("the first message is not a hello")
-    link.conversation = Conversation(theirs.kind, "responder")
-    link.conversation.received_untrusted(theirs)
-    link.hello = theirs
+    link.conversation = Conversation.answering_untrusted(theirs)
+    if isinstance(theirs, Hello):
+        link.hello = theirs
 
 
 async def answer_hello(link: Link, make_hello: MakeHello) -> None:
@@ -221,7 +225,7 @@ async def answer_pairing(
 
 
 def _pairing_channel(
-    stream: ByteStream, identity: Identity, noise: Handshake, version: int, role: str
+    stream: ByteStream, identity: Identity, noise: Handshake, version: int, role: Role
 ) -> PairingChannel:
     peer_key = noise.remote_static or b""
     if peer_key == identity.noise_public:

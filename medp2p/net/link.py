@@ -9,13 +9,13 @@ Made by dial and listen; used inside ``open_link``.
 """
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import trio
 
 from medp2p import limits
-from medp2p.errors import LinkLostError, LocalProtocolError, MedP2PError, RemoteProtocolError
+from medp2p.errors import LinkLostError, MedP2PError, RemoteProtocolError
 from medp2p.net.receiving import FrameSource, ReceivedChunk
 from medp2p.net.sending import ChunkSlot, SendQueue
 from medp2p.net.stream import ByteStream
@@ -241,11 +241,9 @@ class Link:
         kind = type(message)
         if kind in self._beats:
             return
-        try:
-            self._queue.check_open()
-            self.conversation.sent(message)
-        except (LocalProtocolError, LinkLostError):
+        if not (self._queue.open and self.conversation.may_send(message)):
             return
+        self.conversation.sent(message)
         self._beats.add(kind)
         self._queue.put_beat(encode(message), lambda: self._beats.discard(kind))
 
@@ -254,7 +252,7 @@ class Link:
         while True:
             frame = await self._source.next_frame()
             if isinstance(frame, ChunkStart):
-                self.conversation.received_untrusted("chunk")
+                self.conversation.received_untrusted(frame.header)
                 await self._deliver.send(await self._source.take_chunk(frame))
                 continue
             message = decode_untrusted(frame.body)
@@ -301,10 +299,9 @@ class Link:
     async def _say_last(self, *, goodbye: bool) -> None:
         while self._queue.ready:
             await self._queue.send_first()
-        if goodbye and self._queue.idle and not self.conversation.ended:
-            with suppress(LocalProtocolError):  # too early for a Bye
-                await self.send_now(Bye())
-        if not (self.conversation.ended or self._queue.ended):
+        if goodbye and self._queue.idle and self.conversation.may_send(Bye()):
+            await self.send_now(Bye())
+        if not (self.conversation.ended or self.conversation.state == "aborted"):
             return
         # Closing with unread bytes in the kernel resets the connection, which could take our
         # last words from the peer: read until it has ended, too.

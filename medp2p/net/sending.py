@@ -223,6 +223,11 @@ class SendQueue:
         return bool(self._frames) and self._frames[0].rest is not None and not self.ended
 
     @property
+    def open(self) -> bool:
+        """Whether check_open would pass."""
+        return self._error is None and not self._ending
+
+    @property
     def idle(self) -> bool:
         """Whether nothing is queued or reserved, and more may be."""
         return not self._frames and not self._ending
