@@ -137,7 +137,9 @@ CLONE_PING_SECONDS = 3.0
 
 # --- pairing ------------------------------------------------------------------------------
 
+#: How long a code is shown: time to walk over, or to read it out on the phone.
 PAIRING_SECONDS = 600.0
+#: Wrong guesses until pairing closes, one for each code: a stranger's chance is 3 in a million.
 PAIRING_GUESSES = 3
 
 # --- keeping ------------------------------------------------------------------------------
