@@ -1,0 +1,372 @@
+"""The HTTP JSON API: a table of routes, each a small function over the Desk.
+
+Prefix /v1. An answer is JSON; an error is ``{"error": {code, text, hint, retryable,
+exit_code}}`` with a 4xx or 5xx status. The Unix socket serves the API; 127.0.0.1 serves the
+page only.
+
+Source: docs/CLI.md, "The API".
+"""
+
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import msgspec
+import trio
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from medp2p import limits
+from medp2p.control.desk import Desk
+from medp2p.control.guard import CLI, Guard
+from medp2p.control.stream import EventStream
+from medp2p.errors import ControlError, MedP2PError, NotFoundError, UsageError
+from medp2p.model import Actor
+
+log = logging.getLogger(__name__)
+
+PREFIX = "/v1"
+
+#: HTTP status of an error code; 422 for every other one.
+_STATUS = {
+    "usage": 400,
+    "source": 400,
+    "config": 400,
+    "not-found": 404,
+    "unknown-peer": 404,
+    "conflict": 409,
+    "check-refused": 409,
+    "vault-locked": 423,
+    "control": 500,
+    "store": 500,
+    "unreachable": 502,
+    "no-space": 507,
+}
+
+
+class _Body(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Base of the bodies below; a field that nobody knows is refused."""
+
+
+class AddPeer(_Body):
+    """Body of POST /v1/peers."""
+
+    name: str
+    peer_id: str
+    addresses: list[str] = []
+
+
+class SetPeer(_Body):
+    """Body of PATCH /v1/peers/{name}."""
+
+    settings: dict[str, str]
+
+
+class JoinPairing(_Body):
+    """Body of POST /v1/pairing/join."""
+
+    code: str
+    at: str | None = None
+
+
+class StartScan(_Body):
+    """Body of POST /v1/scans; msgspec reads base64 for bytes."""
+
+    peer: str
+    paths_b64: list[bytes]
+
+
+class QueueTransfer(_Body):
+    """Body of POST /v1/transfers."""
+
+    scan: str
+    peer: str
+    note: str = ""
+    priority: Literal["stat", "routine"] = "routine"
+
+
+class Decline(_Body):
+    """Body of POST /v1/transfers/{id}/decline."""
+
+    reason: str = ""
+
+
+class Release(_Body):
+    """Body of POST /v1/transfers/{id}/release."""
+
+    to_b64: bytes
+
+
+_B = TypeVar("_B", bound=_Body)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, read and judged: who asks, the words of its address, its body."""
+
+    actor: Actor
+    path: dict[str, str]
+    query: dict[str, str]
+    raw_body: bytes
+
+    def body(self, model: type[_B]) -> _B:
+        """Return the body as a model.
+
+        Raises:
+            UsageError: It is not one; the text names the field.
+        """
+        try:
+            return msgspec.json.decode(self.raw_body or b"{}", type=model)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise UsageError(f"the request does not fit: {error}") from None
+
+    def number(self, name: str, default: int) -> int:
+        """Return a whole number from the query.
+
+        Raises:
+            UsageError: It is none, or beyond 53 bits.
+        """
+        text = self.query.get(name, str(default))
+        digits = text.removeprefix("-")
+        if not (digits.isascii() and digits.isdigit() and len(digits) <= 15):
+            raise UsageError(f"{name} is a whole number")
+        return int(text)
+
+    def flag(self, name: str) -> bool:
+        """Return whether a query word is set to 1."""
+        return self.query.get(name) == "1"
+
+
+Handler = Callable[[Desk, Call], Awaitable[Any]]
+
+
+def _direction(call: Call) -> str | None:
+    direction = call.query.get("direction")
+    if direction not in (None, "in", "out"):
+        raise UsageError("direction is in or out")
+    return direction
+
+
+async def _transfers(desk: Desk, call: Call) -> Any:
+    direction = _direction(call)
+    if direction is not None:
+        return await desk.transfers(direction)
+    return await desk.transfers("out") + await desk.transfers("in")
+
+
+async def _add_peer(desk: Desk, call: Call) -> Any:
+    body = call.body(AddPeer)
+    return await desk.add_peer(call.actor, body.name, body.peer_id, body.addresses)
+
+
+async def _join(desk: Desk, call: Call) -> Any:
+    body = call.body(JoinPairing)
+    return await desk.pairing_join(call.actor, body.code, body.at)
+
+
+async def _scan(desk: Desk, call: Call) -> Any:
+    body = call.body(StartScan)
+    return await desk.scan(call.actor, body.peer, body.paths_b64)
+
+
+async def _send(desk: Desk, call: Call) -> Any:
+    body = call.body(QueueTransfer)
+    return await desk.send(call.actor, body.scan, body.peer, body.note, body.priority)
+
+
+async def _audit(desk: Desk, call: Call) -> Any:
+    limit = min(max(call.number("limit", 100), 1), limits.MAX_AUDIT_PAGE)
+    return await desk.audit(limit, call.number("after", -1))
+
+
+#: (method, address, handler); the order matters where an address fits two.
+TABLE: tuple[tuple[str, str, Handler], ...] = (
+    ("GET", "/status", lambda desk, call: desk.status()),
+    ("GET", "/identity", lambda desk, call: desk.identity()),
+    ("GET", "/config", lambda desk, call: desk.config()),
+    ("POST", "/reload", lambda desk, call: desk.reload(call.actor)),
+    ("GET", "/nearby", lambda desk, call: desk.nearby()),
+    ("GET", "/peers", lambda desk, call: desk.peers()),
+    ("POST", "/peers", _add_peer),
+    ("GET", "/peers/{name}", lambda desk, call: desk.peer(call.path["name"])),
+    (
+        "PATCH",
+        "/peers/{name}",
+        lambda desk, call: desk.set_peer(
+            call.actor, call.path["name"], call.body(SetPeer).settings
+        ),
+    ),
+    (
+        "DELETE",
+        "/peers/{name}",
+        lambda desk, call: desk.remove_peer(call.actor, call.path["name"]),
+    ),
+    (
+        "POST",
+        "/peers/{name}/verify",
+        lambda desk, call: desk.verify_peer(call.actor, call.path["name"]),
+    ),
+    ("GET", "/pairing", lambda desk, call: desk.pairing_state()),
+    ("POST", "/pairing", lambda desk, call: desk.pairing_open(call.actor)),
+    ("DELETE", "/pairing", lambda desk, call: desk.pairing_close(call.actor)),
+    ("POST", "/pairing/join", _join),
+    ("POST", "/scans", _scan),
+    ("GET", "/scans/{id}", lambda desk, call: desk.scan_state(call.path["id"], call.flag("wait"))),
+    ("GET", "/transfers", _transfers),
+    ("POST", "/transfers", _send),
+    (
+        "GET",
+        "/transfers/{id}",
+        lambda desk, call: desk.transfer(_direction(call), call.path["id"], call.flag("entries")),
+    ),
+    (
+        "POST",
+        "/transfers/{id}/cancel",
+        lambda desk, call: desk.cancel(call.actor, call.path["id"]),
+    ),
+    (
+        "POST",
+        "/transfers/{id}/accept",
+        lambda desk, call: desk.accept(call.actor, call.path["id"]),
+    ),
+    (
+        "POST",
+        "/transfers/{id}/decline",
+        lambda desk, call: desk.decline(call.actor, call.path["id"], call.body(Decline).reason),
+    ),
+    (
+        "POST",
+        "/transfers/{id}/release",
+        lambda desk, call: desk.release(call.actor, call.path["id"], call.body(Release).to_b64),
+    ),
+    (
+        "POST",
+        "/transfers/{id}/verify",
+        lambda desk, call: desk.verify(call.actor, call.path["id"]),
+    ),
+    (
+        "POST",
+        "/transfers/{id}/discard",
+        lambda desk, call: desk.discard(call.actor, call.path["id"]),
+    ),
+    ("GET", "/audit", _audit),
+    ("GET", "/audit/verify", lambda desk, call: desk.audit_verify()),
+    ("GET", "/alarms", lambda desk, call: desk.alarms()),
+    (
+        "POST",
+        "/alarms/{id:int}/acknowledge",
+        lambda desk, call: desk.acknowledge(call.actor, int(call.path["id"])),
+    ),
+    ("GET", "/doctor", lambda desk, call: desk.doctor()),
+)
+
+
+def error_json(error: MedP2PError) -> dict[str, Any]:
+    """Return the body that carries an error to the client."""
+    return {"error": {**error.to_json(), "exit_code": error.exit_code}}
+
+
+def answer(value: Any, status: int = 200) -> Response:
+    """Return a JSON answer; ASCII only, so that lone surrogates cannot break it."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return Response(text.encode("ascii"), status, media_type="application/json")
+
+
+def error_answer(error: MedP2PError) -> Response:
+    """Return the answer for an error that a person can act on."""
+    return answer(error_json(error), _STATUS.get(error.code, 422))
+
+
+def find_error(group: BaseExceptionGroup[Any]) -> MedP2PError | None:
+    """Return the first of our errors inside a group, or None when there is another in it."""
+    ours, others = group.split(MedP2PError)
+    if others is not None or ours is None:
+        return None
+    first: Any = ours
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return first if isinstance(first, MedP2PError) else None
+
+
+def _endpoint(desk: Desk, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        state = request.scope["state"]
+        if state["via"] != CLI:
+            return answer(error_json(_no_session()), 403)
+        call = Call(
+            actor=Actor(os_user=state["os_user"], via=CLI),
+            path={name: str(value) for name, value in request.path_params.items()},
+            query=dict(request.query_params),
+            raw_body=await request.body(),
+        )
+        try:
+            return answer(await handler(desk, call))
+        except MedP2PError as error:
+            return error_answer(error)
+        except ExceptionGroup as group:
+            if (error_inside := find_error(group)) is not None:
+                return error_answer(error_inside)
+            log.exception("bug behind %s", request.scope["route"].path)
+        except Exception:
+            log.exception("bug behind %s", request.scope["route"].path)
+        return error_answer(_bug())
+
+    return endpoint
+
+
+def _no_session() -> MedP2PError:
+    return UsageError(
+        "this address serves the page only",
+        hint="use the `medp2p` command, which talks through run/control.sock",
+    )
+
+
+def _bug() -> MedP2PError:
+    return ControlError(
+        "the daemon made a mistake; nothing is known to have changed",
+        hint="its log says more; please report it",
+    )
+
+
+def _not_routed(_: Request, error: Exception) -> Response:
+    """Answer 404 and 405 of the router in our form."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    if status == 404:
+        return error_answer(NotFoundError("the API has no such address"))
+    return answer(error_json(UsageError("the API has no such method for that address")), status)
+
+
+_SHELL = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>medp2p</title><link rel="icon" href="data:,">
+<h1>medp2p</h1><p>The daemon runs. Use the <code>medp2p</code> command on this workstation.</p>
+</html>
+"""
+
+
+async def _page(_: Request) -> Response:
+    await trio.lowlevel.checkpoint()
+    return HTMLResponse(_SHELL)
+
+
+def build_app(desk: Desk) -> Starlette:
+    """Return the ASGI application over a desk.
+
+    Each connection's scope state holds ``via`` (CLI or PAGE) and, for CLI, ``os_user``.
+    """
+    routes = [
+        Route(PREFIX + path, _endpoint(desk, handler), methods=[method])
+        for method, path, handler in TABLE
+    ]
+    routes.append(Route(PREFIX + "/events", EventStream(desk)))
+    routes.append(Route("/", _page, methods=["GET"]))
+    return Starlette(
+        routes=routes,
+        middleware=[Middleware(Guard)],
+        exception_handlers={HTTPException: _not_routed},
+    )

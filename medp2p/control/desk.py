@@ -1,0 +1,237 @@
+"""What the API asks of the daemon: one method for each thing that a person can see or do.
+
+Values are plain JSON: dict, list, str, int, bool, None. Times are RFC 3339 UTC text. Names and
+paths are as medp2p.text.path_text writes them, with the raw bytes beside them as ``..._b64``.
+Every method may raise MedP2PError; the API passes code, text and hint on.
+"""
+
+from collections.abc import AsyncGenerator
+from typing import Any, Protocol
+
+from medp2p.model import Actor
+
+#: An object of the answers below.
+Json = dict[str, Any]
+
+
+class Desk(Protocol):
+    """The daemon as the API sees it.
+
+    ``actor`` comes first in each method that changes something, for the audit log.
+    """
+
+    async def status(self) -> Json:
+        """Return what runs.
+
+        Keys: ``version, name, peer_id, pid, home, since, listen`` (list of "addr:port"),
+        ``accepting`` (bool: the listener takes connections), ``mdns`` (``{on, text}``),
+        ``vault`` (``{locked, key_in_clear, free_bytes}``), ``peers`` (list of
+        ``{name, online, since}``), ``transfers`` (those under way), ``alarms`` (count of open
+        ones), ``bugs`` (count since start).
+        """
+        ...
+
+    async def identity(self) -> Json:
+        """Return ``{peer_id, name, key_words, vault_recipient}``."""
+        ...
+
+    async def config(self) -> list[Json]:
+        """Return ``{key, value, source}`` for each setting, in the order of the file."""
+        ...
+
+    async def reload(self, actor: Actor) -> list[Json]:
+        """Read config.toml again; return what ``config`` returns.
+
+        Raises:
+            ConfigError: The file is wrong; the old values hold.
+        """
+        ...
+
+    async def nearby(self) -> list[Json]:
+        """Return who mDNS shows.
+
+        Keys: ``name`` (told), ``fingerprint, addresses`` (list of "addr:port"), ``peer`` (our
+        name for it, null when not paired), ``pairing`` (number of an open pairing or null).
+        """
+        ...
+
+    async def peers(self) -> list[Json]:
+        """Return all peers as ``peer`` does, by name."""
+        ...
+
+    async def peer(self, name: str) -> Json:
+        """Return one peer.
+
+        Keys: ``name, peer_id, fingerprint, key_words, source`` ("code" or "hand"), ``created,
+        verified`` (time or null), ``verified_by, told_name, told_department, told_place,
+        software, addresses, settings`` (dict of text), ``online`` (bool), ``last_seen``.
+
+        Raises:
+            UnknownPeerError: Nobody of that name is paired.
+        """
+        ...
+
+    async def add_peer(self, actor: Actor, name: str, peer_id: str, addresses: list[str]) -> Json:
+        """Pin a key by hand; return the peer."""
+        ...
+
+    async def set_peer(self, actor: Actor, name: str, settings: dict[str, str]) -> Json:
+        """Change settings, all or none; an empty value goes back to the default."""
+        ...
+
+    async def verify_peer(self, actor: Actor, name: str) -> Json:
+        """Record that a person compared the key words; return the peer."""
+        ...
+
+    async def remove_peer(self, actor: Actor, name: str) -> Json:
+        """Take the pin away; return the peer as it was."""
+        ...
+
+    async def pairing_open(self, actor: Actor) -> Json:
+        """Open pairing for a while, or show what is open; return as ``pairing_state``."""
+        ...
+
+    async def pairing_state(self) -> Json:
+        """Return the pairing that is open or was open last.
+
+        Keys: ``state`` ("open", "paired" or "closed"), ``code`` (whole code while open; another
+        one after a wrong guess), ``number, expires, guesses_left, peer`` (our name for the new
+        peer once paired), ``text`` (why it is closed).
+        """
+        ...
+
+    async def pairing_close(self, actor: Actor) -> Json:
+        """Close an open pairing; nothing happens when none is. Returns ``pairing_state``."""
+        ...
+
+    async def pairing_join(self, actor: Actor, code: str, at: str | None) -> Json:
+        """Join the pairing that a code belongs to; return the new peer as ``peer`` does.
+
+        Args:
+            actor: Who asks.
+            code: "NUMBER-word-word".
+            at: "addr:port" of the other side, or None to look in mDNS.
+        """
+        ...
+
+    async def scan(self, actor: Actor, peer: str, paths: list[bytes]) -> Json:
+        """Start to walk sources for a transfer to a peer.
+
+        Args:
+            actor: Who asks.
+            peer: Refused at once when unknown.
+            paths: Absolute, but not normalised: "." and ".." and links are the walk's to judge.
+
+        Returns:
+            As ``scan_state``.
+        """
+        ...
+
+    async def scan_state(self, scan: str, wait: bool) -> Json:
+        """Return how far a scan is.
+
+        Keys: ``scan`` (id), ``state`` ("scanning", "done" or "failed"), ``files, bytes,
+        skipped`` (list of ``{path, path_b64, why}``), ``error`` (null or error object).
+
+        Args:
+            scan: Its id.
+            wait: Answer only after a change, at most API_POLL_SECONDS later.
+        """
+        ...
+
+    async def send(self, actor: Actor, scan: str, peer: str, note: str, priority: str) -> Json:
+        """Queue a transfer durably from a finished scan; return it as ``transfer`` does."""
+        ...
+
+    async def transfers(self, direction: str) -> list[Json]:
+        """Return the transfers of a direction ("out" or "in"), newest first."""
+        ...
+
+    async def transfer(self, direction: str | None, transfer: str, entries: bool) -> Json:
+        """Return one transfer.
+
+        Keys: ``id, direction, peer, state, reason`` (null or ``{code, text, since}``), ``held,
+        files, bytes, bytes_done, root, created, error`` (null or error object), ``label``
+        (absent while the vault is locked), ``skipped`` (count), ``priority``; here also
+        ``note, facts`` (list of ``{fact, number, time, by}``), ``released_to`` (list of text),
+        and with ``entries`` the list of ``{path, path_b64, kind, bytes, mtime}`` and
+        ``skipped_entries``.
+
+        Args:
+            direction: "out", "in", or None for both.
+            transfer: Id or any unique prefix of it.
+            entries: Whether the manifest is wanted.
+        """
+        ...
+
+    async def cancel(self, actor: Actor, transfer: str) -> Json:
+        """End a transfer of the outbox that has not been sealed; return it."""
+        ...
+
+    async def accept(self, actor: Actor, transfer: str) -> Json:
+        """Take an offer of the inbox; return it."""
+        ...
+
+    async def decline(self, actor: Actor, transfer: str, reason: str) -> Json:
+        """Refuse an offer of the inbox; return it."""
+        ...
+
+    async def release(self, actor: Actor, transfer: str, target: bytes) -> Json:
+        """Unpack a sealed transfer below a folder.
+
+        Args:
+            actor: Who asks.
+            transfer: Id or prefix, in the inbox.
+            target: Absolute path; made when missing.
+
+        Returns:
+            The transfer, with ``released_to`` (text) and ``released_to_b64`` of this release.
+        """
+        ...
+
+    async def verify(self, actor: Actor, transfer: str) -> Json:
+        """Read and authenticate a sealed transfer; return it.
+
+        Raises:
+            SealBrokenError: It is not whole.
+        """
+        ...
+
+    async def discard(self, actor: Actor, transfer: str) -> Json:
+        """Erase a transfer of the inbox; return it."""
+        ...
+
+    async def audit(self, limit: int, after: int) -> list[Json]:
+        """Return audit records with a greater number than ``after``, ascending, at most limit.
+
+        With ``after`` -1 the newest ones, ascending too. Keys: ``seq, time, event, actor``
+        (``{os_user, operator, via}``), ``peer, transfer, outcome, detail, hash``.
+        """
+        ...
+
+    async def audit_verify(self) -> Json:
+        """Follow the whole chain; return ``{count, head, ok, broken_at, text}``."""
+        ...
+
+    async def alarms(self) -> list[Json]:
+        """Return ``{id, time, kind, peer, text, acknowledged}``, newest first."""
+        ...
+
+    async def acknowledge(self, actor: Actor, alarm: int) -> Json:
+        """Record that a person has seen an alarm; return it."""
+        ...
+
+    async def doctor(self) -> list[Json]:
+        """Return ``{check, ok, text, hint}``; ok is true, false, or null where unknown."""
+        ...
+
+    def events(self) -> AsyncGenerator[Json, None]:
+        """Yield what changes; called without await, closed by the caller.
+
+        The first item is ``{"event": "status", ...}`` at once: from then on nothing newer is
+        missed, but a slow reader sees the newest state of a thing only. Then
+        ``{"event": "transfer", "transfer": {...}}`` with the keys of ``transfers``,
+        ``{"event": "peer", "peer": {...}}``, ``{"event": "pairing", "pairing": {...}}`` with
+        those of ``pairing_state``, ``{"event": "alarm", "alarm": {...}}``.
+        """
+        ...

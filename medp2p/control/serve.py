@@ -1,0 +1,141 @@
+"""The two listeners of the API, as a service of the daemon's nursery."""
+
+import errno
+import logging
+import os
+import pwd
+import socket
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import trio
+
+from medp2p import limits
+from medp2p.control.api import build_app
+from medp2p.control.connection import Connections
+from medp2p.control.desk import Desk
+from medp2p.control.guard import CLI, PAGE
+from medp2p.control.unix import listen_unix, peer_uid
+from medp2p.errors import ControlError
+
+log = logging.getLogger(__name__)
+
+
+class SocketHome(Protocol):
+    """The part of a home that this module needs."""
+
+    @property
+    def socket(self) -> Path:
+        """Where the control socket lies."""
+        ...
+
+
+class _Server:
+    """What the connections of both listeners share."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._connections = Connections(build_app(desk))
+        self._open = {CLI: 0, PAGE: 0}
+        self._accounts: dict[int, str] = {}
+
+    async def serve(self, via: str, stream: trio.SocketStream) -> None:
+        """Serve one connection; its failure ends it and nothing else."""
+        most = limits.MAX_CONTROL_CLIENTS if via == CLI else limits.MAX_PAGE_CLIENTS
+        if self._open[via] >= most:
+            stream.socket.close()
+            return
+        self._open[via] += 1
+        try:
+            state: dict[str, Any] = {"via": via}
+            if via == CLI:
+                state["os_user"] = await self._account(stream)
+            await self._connections.serve(stream, state)
+        except* OSError as group:
+            log.debug("connection of %s ended: %s", via, group.exceptions[0])
+        except* Exception:
+            log.exception("bug in a connection of %s", via)
+        finally:
+            self._open[via] -= 1
+            stream.socket.close()
+
+    async def _account(self, stream: trio.SocketStream) -> str:
+        """Return the name of the account that connected, or "uid N"."""
+        uid = peer_uid(stream.socket)
+        if uid not in self._accounts:
+            with trio.move_on_after(limits.ACCOUNT_SECONDS):
+                name = await trio.to_thread.run_sync(_account_name, uid, abandon_on_cancel=True)
+                self._accounts[uid] = name
+        return self._accounts.get(uid, f"uid {uid}")
+
+
+def _account_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
+
+
+async def serve_control(
+    desk: Desk,
+    home: SocketHome,
+    *,
+    task_status: trio.TaskStatus[dict[str, Any]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve the API on the control socket and the page on 127.0.0.1, until cancelled.
+
+    Args:
+        desk: What the requests ask of.
+        home: Its ``socket`` is made anew, mode 0600, and removed at the end.
+        task_status: Told ``{"page": "127.0.0.1:PORT"}`` once both listen, for run/daemon.json.
+
+    Raises:
+        ControlError: A listener cannot be opened.
+
+    Cancellation: open connections are cut; what the desk was doing for them is cancelled.
+    """
+    server = _Server(desk)
+    unix = _listen_unix(home.socket)
+    try:
+        page = await _listen_page()
+        listening = {
+            CLI: trio.SocketListener(trio.socket.from_stdlib_socket(unix)),
+            PAGE: page,
+        }
+        async with trio.open_nursery() as nursery:
+            for via, listener in listening.items():
+                await nursery.start(
+                    partial(trio.serve_listeners, partial(server.serve, via), [listener])
+                )
+            port = page.socket.getsockname()[1]
+            task_status.started({"page": f"127.0.0.1:{port}"})
+    finally:
+        unix.close()
+        _remove_socket(home.socket)
+
+
+def _listen_unix(path: Path) -> socket.socket:
+    try:
+        sock = listen_unix(path, limits.MAX_CONTROL_CLIENTS)
+    except OSError as error:
+        raise ControlError(f"cannot serve {path}: {error.strerror}") from error
+    sock.setblocking(False)
+    return sock
+
+
+async def _listen_page() -> trio.SocketListener:
+    try:
+        listeners = await trio.open_tcp_listeners(
+            0, host="127.0.0.1", backlog=limits.MAX_PAGE_CLIENTS
+        )
+    except OSError as error:
+        raise ControlError(f"cannot listen on 127.0.0.1: {error.strerror}") from error
+    return listeners[0]
+
+
+def _remove_socket(path: Path) -> None:
+    try:
+        os.unlink(path)
+    except OSError as error:
+        if error.errno != errno.ENOENT:
+            log.warning("the control socket stays behind: %s", error.strerror)

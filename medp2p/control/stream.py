@@ -1,0 +1,64 @@
+"""Server-sent events: what the daemon reports, to one reader, until either side goes.
+
+Source: WHATWG HTML, "Server-sent events".
+"""
+
+import json
+from contextlib import aclosing
+
+import trio
+from starlette.types import Receive, Scope, Send
+
+from medp2p import limits
+from medp2p.control.desk import Desk
+from medp2p.control.guard import CLI
+
+
+class EventStream:
+    """ASGI application of GET /v1/events.
+
+    Not Starlette's StreamingResponse: a time-out around the next item would end an async
+    generator, so the ticks come from a task of their own.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one reader; returns when it has gone or the events have ended."""
+        if scope["method"] != "GET" or scope["state"]["via"] != CLI:
+            await send({"type": "http.response.start", "status": 403, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_ticks, send)
+            nursery.start_soon(_until_gone, receive, nursery.cancel_scope)
+            await self._events(send)
+            nursery.cancel_scope.cancel()
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _events(self, send: Send) -> None:
+        async with aclosing(self._desk.events()) as events:
+            async for event in events:
+                text = json.dumps(event, separators=(",", ":"), allow_nan=False)
+                await _write(send, b"data: " + text.encode("ascii") + b"\n\n")
+
+
+async def _ticks(send: Send) -> None:
+    """Say something now and then: a reader looks again, a dead one is noticed."""
+    while True:
+        await _write(send, b": tick\n\n")
+        await trio.sleep(limits.API_TICK_SECONDS)
+
+
+async def _until_gone(receive: Receive, scope: trio.CancelScope) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()
+
+
+async def _write(send: Send, data: bytes) -> None:
+    """Send a piece of the body; Hypercorn's connection keeps pieces whole (one lock)."""
+    await send({"type": "http.response.body", "body": data, "more_body": True})
