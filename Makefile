@@ -8,7 +8,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SCRIPTS := $(wildcard examples/*.py bench/*.py)
-SOURCES = $(shell find medp2p tests examples bench -name '*.py')
+SOURCES = $(shell find $(wildcard medp2p tests examples bench) -name "*.py")
 # The whole test run is bounded where the system has the means (coreutils).
 BOUNDED := $(if $(shell command -v timeout),timeout 900,)
 PYTEST_ARGS ?=
