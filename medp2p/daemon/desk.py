@@ -1,0 +1,331 @@
+"""The desk: everything that a person can see or do here, as the API asks for it.
+
+Each act is checked and audited where it is carried out; this module only puts it together.
+The shapes of the answers stand in control/desk.py and docs/CLI.md.
+"""
+
+import os
+import shutil
+from collections.abc import AsyncGenerator
+
+import trio
+
+from medp2p import __version__
+from medp2p.daemon import doctor, endings, inbox, statements, views
+from medp2p.daemon.config import effective, load_config
+from medp2p.daemon.outbox import OPEN, Outbox
+from medp2p.daemon.pairing import PairingDesk
+from medp2p.daemon.peering import Peering
+from medp2p.daemon.scans import Scans
+from medp2p.daemon.sessions import Sessions
+from medp2p.daemon.station import Station
+from medp2p.daemon.views import Json
+from medp2p.errors import ConflictError, NotFoundError
+from medp2p.identity import encode_peer_id, key_words
+from medp2p.model import ENDED, WHOLE, Actor, Direction, State
+from medp2p.vault import log as chain
+from medp2p.vault import peers, transfers
+from medp2p.vault.store import Tx
+from medp2p.vault.transfers import TransferRow
+
+
+class Desk:
+    """Implements control.desk.Desk over a running daemon."""
+
+    def __init__(
+        self,
+        *,
+        station: Station,
+        sessions: Sessions,
+        outbox: Outbox,
+        scans: Scans,
+        pairing: PairingDesk,
+        peering: Peering,
+    ) -> None:
+        self._station, self._sessions, self._outbox = station, sessions, outbox
+        self._scans, self._pairing, self._peering = scans, pairing, peering
+
+    # --- this workstation -------------------------------------------------------------
+
+    async def status(self) -> Json:
+        """Return what runs, who is there, what is under way."""
+        return await self._station.read(self._status)
+
+    def _status(self, tx: Tx) -> Json:
+        station = self._station
+        under_way = [s for s in State if s not in ENDED and s not in WHOLE]
+        rows = transfers.list(tx, None, under_way)
+        return {
+            "version": __version__,
+            "name": station.config.name,
+            "peer_id": encode_peer_id(station.keys.noise_public),
+            "pid": os.getpid(),
+            "home": str(station.home.path),
+            "since": views.when(station.started_ms),
+            "listen": station.addresses,
+            "accepting": station.listening,
+            "mdns": station.mdns_state(),
+            "vault": {
+                "locked": station.vault.locked,
+                "key_in_clear": not station.vault.locked,
+                "free_bytes": shutil.disk_usage(station.home.vault).free,
+            },
+            "peers": [self._presence(row) for row in peers.all(tx)],
+            "transfers": [views.transfer(station, row) for row in rows],
+            "undecided": sum(row.state is State.OFFERED for row in rows if _incoming(row)),
+            "alarms": len(chain.alarms(tx, unacknowledged_only=True)),
+            "bugs": station.bugs,
+        }
+
+    def _presence(self, row: peers.PeerRow) -> Json:
+        seen = self._station.book.presence(row.noise_key)
+        return {"name": row.name, "settings": dict(row.settings), **seen}
+
+    async def identity(self) -> Json:
+        """Return who this workstation is."""
+        station = self._station
+        return {
+            "peer_id": encode_peer_id(station.keys.noise_public),
+            "name": station.config.name,
+            "key_words": key_words(station.keys.noise_public),
+            "vault_recipient": station.keys.vault_recipient,
+        }
+
+    async def config(self) -> list[Json]:
+        """Return each setting, its value and where it comes from."""
+        return effective(self._station.config)
+
+    async def reload(self, actor: Actor) -> list[Json]:
+        """Read config.toml again; on an error the old values hold."""
+        station = self._station
+        fresh = await trio.to_thread.run_sync(load_config, station.home.config_file)
+        await station.write(_audit, station, actor, "config", {})
+        station.config = fresh
+        return effective(station.config)
+
+    async def doctor(self) -> list[Json]:
+        """Return what was checked and what to do."""
+        return await doctor.examine(self._station)
+
+    # --- peers ------------------------------------------------------------------------
+
+    async def nearby(self) -> list[Json]:
+        """Return who mDNS shows, paired or not."""
+        return self._station.book.nearby()
+
+    async def peers(self) -> list[Json]:
+        """Return all paired workstations by name."""
+        rows = await self._station.read(peers.all)
+        return [views.peer(self._station, row) for row in rows]
+
+    async def peer(self, name: str) -> Json:
+        """Return one paired workstation."""
+        return views.peer(self._station, await self._station.read(peers.get, name))
+
+    async def add_peer(self, actor: Actor, name: str, peer_id: str, addresses: list[str]) -> Json:
+        """Pin a key by hand."""
+        row = await self._peering.add(actor, name, peer_id, addresses)
+        return views.peer(self._station, row)
+
+    async def set_peer(self, actor: Actor, name: str, settings: dict[str, str]) -> Json:
+        """Change settings of a peer, all or none."""
+        row = await self._peering.set(actor, name, settings)
+        self._outbox.wake(row.noise_key)
+        return views.peer(self._station, row)
+
+    async def verify_peer(self, actor: Actor, name: str) -> Json:
+        """Record that a person compared the key words."""
+        return views.peer(self._station, await self._peering.verify(actor, name))
+
+    async def remove_peer(self, actor: Actor, name: str) -> Json:
+        """Take a pin away; its connections end at once."""
+        row = await self._peering.remove(actor, name)
+        await self._sessions.end_all(row.noise_key)
+        return views.peer(self._station, row)
+
+    async def pairing_open(self, actor: Actor) -> Json:
+        """Show a code and wait for the other side."""
+        return await self._pairing.open(actor)
+
+    async def pairing_state(self) -> Json:
+        """Return the pairing that is open, or was last."""
+        return self._pairing.state()
+
+    async def pairing_close(self, actor: Actor) -> Json:
+        """Stop waiting for the other side."""
+        return await self._pairing.close(actor)
+
+    async def pairing_join(self, actor: Actor, code: str, at: str | None) -> Json:
+        """Join the pairing that a code belongs to."""
+        name = await self._pairing.join(actor, code, at)
+        return await self.peer(name)
+
+    # --- sending ----------------------------------------------------------------------
+
+    async def scan(self, actor: Actor, peer: str, paths: list[bytes]) -> Json:
+        """Begin to walk sources meant for a peer."""
+        del actor  # a scan changes nothing that is kept
+        await self._station.read(peers.get, peer)
+        return self._scans.start(peer, paths).view()
+
+    async def scan_state(self, scan: str, wait: bool) -> Json:
+        """Return how far a scan is, at once or at its next change."""
+        job = await self._scans.news(scan) if wait else self._scans.get(scan)
+        return job.view()
+
+    async def send(self, actor: Actor, scan: str, peer: str, note: str, priority: str) -> Json:
+        """Queue a transfer durably from a finished scan."""
+        row = await self._scans.queue(actor, scan, peer, note, priority)
+        self._outbox.wake(row.peer_key)
+        return await self._touched(row)
+
+    async def cancel(self, actor: Actor, transfer: str) -> Json:
+        """End a transfer of the outbox that is not sealed yet."""
+        row = await self._station.write(_cancel, self._station, actor, transfer)
+        self._outbox.wake(row.peer_key)
+        return await self._touched(row)
+
+    # --- the boxes --------------------------------------------------------------------
+
+    async def transfers(self, direction: str) -> list[Json]:
+        """Return the transfers of a box, newest first, with their labels."""
+        side = Direction(direction)
+
+        def every(tx: Tx) -> list[Json]:
+            rows = transfers.list(tx, side)
+            return [views.with_papers(tx, self._station, row) for row in rows]
+
+        return await self._station.read(every)
+
+    async def transfer(self, direction: str | None, transfer: str, entries: bool) -> Json:
+        """Return everything about one transfer."""
+        side = None if direction is None else Direction(direction)
+
+        def one(tx: Tx) -> Json:
+            row = transfers.find(tx, transfer, side)
+            return views.full(tx, self._station, row, entries=entries)
+
+        return await self._station.read(one)
+
+    async def accept(self, actor: Actor, transfer: str) -> Json:
+        """Take an offer."""
+        row = await self._station.write(inbox.accept, self._station, actor, transfer)
+        self._outbox.wake(row.peer_key)  # a sender that has hung up meanwhile hears of us
+        return await self._touched(row)
+
+    async def decline(self, actor: Actor, transfer: str, reason: str) -> Json:
+        """Refuse an offer."""
+        row = await self._station.write(inbox.decline, self._station, actor, transfer, reason)
+        return await self._ended(row)
+
+    async def discard(self, actor: Actor, transfer: str) -> Json:
+        """Erase a transfer."""
+        row = await self._station.write(inbox.discard, self._station, actor, transfer)
+        return await self._ended(row)
+
+    async def verify(self, actor: Actor, transfer: str) -> Json:
+        """Read a sealed transfer again and authenticate every byte."""
+        row = await inbox.verify(self._station, actor, transfer)
+        return await self.transfer("in", row.id, entries=False)
+
+    async def release(self, actor: Actor, transfer: str, target: bytes) -> Json:
+        """Unpack a sealed transfer into a new folder below a target."""
+        row, done = await inbox.release(self._station, actor, transfer, target)
+        self._outbox.wake(row.peer_key)
+        view = await self.transfer("in", row.id, entries=False)
+        where = views.named(done.path)
+        mapped = [{"from": views.named(old), "to": views.named(new)} for old, new in done.mapped]
+        return view | {
+            "released_to": where["path"],
+            "released_to_b64": where["path_b64"],
+            "mapped": mapped,
+        }
+
+    async def _ended(self, row: TransferRow) -> Json:
+        self._outbox.wake(row.peer_key)
+        return await self._touched(row)
+
+    async def _touched(self, row: TransferRow) -> Json:
+        await self._station.touch(row.id)
+        return await self.transfer(row.direction.value, row.id, entries=False)
+
+    # --- audit ------------------------------------------------------------------------
+
+    async def audit(self, limit: int, after: int) -> list[Json]:
+        """Return records of the audit log, ascending."""
+        return await self._station.read(self._station.ledger.list, limit, after)
+
+    async def audit_verify(self) -> Json:
+        """Follow the chain of the audit log from its beginning."""
+        return await self._station.read(self._station.ledger.verify)
+
+    async def alarms(self) -> list[Json]:
+        """Return all alarms, newest first."""
+        rows = await self._station.read(chain.alarms)
+        return [_alarm(row) for row in rows]
+
+    async def acknowledge(self, actor: Actor, alarm: int) -> Json:
+        """Record that a person has seen an alarm."""
+
+        def seen(tx: Tx) -> Json:
+            chain.acknowledge_alarm(tx, alarm)
+            _audit(tx, self._station, actor, "alarm-seen", {"alarm": alarm})
+            for row in chain.alarms(tx):
+                if row.id == alarm:
+                    return _alarm(row)
+            raise NotFoundError(f"no alarm {alarm}")
+
+        return await self._station.write(seen)
+
+    async def events(self) -> AsyncGenerator[Json, None]:
+        """Yield a first snapshot of the status, then what changes."""
+        with self._station.events.subscribe() as changes:
+            yield {"event": "status", "status": await self.status()}
+            async for change in changes:
+                yield change
+
+
+def _incoming(row: TransferRow) -> bool:
+    return row.direction is Direction.IN
+
+
+def _alarm(row: chain.AlarmRow) -> Json:
+    return {
+        "id": row.id,
+        "time": views.when(row.last_ms),
+        "kind": row.kind,
+        "peer": row.peer,
+        "text": row.text,
+        "count": row.count,
+        "acknowledged": row.acknowledged,
+    }
+
+
+def _audit(tx: Tx, station: Station, actor: Actor, event: str, detail: dict[str, object]) -> None:
+    station.ledger.record(
+        tx,
+        event=event,
+        actor=actor,
+        peer=None,
+        peer_key=None,
+        transfer=None,
+        outcome="ok",
+        detail=detail,
+        patient=None,
+    )
+
+
+def _cancel(tx: Tx, station: Station, actor: Actor, prefix: str) -> TransferRow:
+    """Cancel an outgoing transfer; the receiver is told, now or when it is there."""
+    row = transfers.find(tx, prefix, Direction.OUT)
+    if row.state is State.CANCELLED:
+        return row
+    if row.state not in OPEN:
+        raise ConflictError(
+            f"transfer {row.id} is {row.state.value}; it cannot be cancelled",
+            hint="a sealed transfer can be recalled until it is released" if row.state in WHOLE
+            else None,
+        )  # fmt: skip
+    statements.queue_fact(tx, station, row, "cancelled")
+    endings.end(tx, station, row, State.CANCELLED, event="cancel", actor=actor)
+    return row

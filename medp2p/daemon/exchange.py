@@ -1,0 +1,105 @@
+"""Facts over a session: ours until acknowledged, theirs applied once.
+
+Source: docs/PROTOCOL.md, "Facts".
+"""
+
+import logging
+
+from medp2p import limits
+from medp2p.daemon import endings
+from medp2p.daemon.station import Station
+from medp2p.errors import RemoteProtocolError
+from medp2p.model import transfer_id_from_bytes
+from medp2p.net.link import Link
+from medp2p.proto import facts as signed
+from medp2p.proto.messages import Fact, Facts, FactsAck, Message
+from medp2p.vault import facts
+from medp2p.vault.peers import PeerRow
+from medp2p.vault.store import Tx
+
+log = logging.getLogger(__name__)
+
+
+def pending(tx: Tx, peer_key: bytes) -> list[facts.FactRow]:
+    """Return our facts for a peer that it has not acknowledged, oldest first."""
+    return facts.pending(tx, peer_key, limits.MAX_FACTS)
+
+
+def to_message(rows: list[facts.FactRow]) -> Facts:
+    """Return the message that carries these facts."""
+    return Facts(facts=[Fact(row.statement, row.signature) for row in rows], last=True)
+
+
+async def exchange_facts(link: Link, station: Station, peer: PeerRow) -> None:
+    """Send what the peer has not acknowledged, apply what it sends; both at once.
+
+    Raises:
+        RemoteProtocolError: A fact is not signed by the pinned key of the peer.
+    """
+    rows = await station.read(pending, peer.noise_key)
+    await link.send(to_message(rows))
+    acknowledged = arrived = False
+    while not (acknowledged and arrived):
+        message = await link.receive()
+        if isinstance(message, Facts):
+            await take_facts(link, station, peer, message)
+            arrived = arrived or message.last
+        elif isinstance(message, FactsAck):
+            await station.write(facts.acknowledge, peer.noise_key, message.number)
+            acknowledged = True
+        else:
+            raise RemoteProtocolError("something else amid the exchange of facts")
+
+
+async def deliver(link: Link, station: Station, peer: PeerRow) -> None:
+    """Send facts that came up during a conversation; their FactsAck is read elsewhere."""
+    rows = await station.read(pending, peer.noise_key)
+    if rows:
+        await link.send(to_message(rows))
+
+
+async def take_facts(link: Link, station: Station, peer: PeerRow, message: Facts) -> None:
+    """Apply facts of a peer in one transaction, then acknowledge them."""
+    number = await station.write(apply_facts, station, peer, message)
+    if message.last:
+        await link.send(FactsAck(number))
+
+
+async def handled(link: Link, station: Station, peer: PeerRow, message: Message) -> bool:
+    """Take a message that has to do with facts; tell whether it had."""
+    if isinstance(message, Facts):
+        await take_facts(link, station, peer, message)
+    elif isinstance(message, FactsAck):
+        await station.write(facts.acknowledge, peer.noise_key, message.number)
+    else:
+        return False
+    return True
+
+
+def apply_facts(tx: Tx, station: Station, peer: PeerRow, message: Facts) -> int:
+    """Apply each new fact once; return the number up to which all are applied.
+
+    Raises:
+        RemoteProtocolError: Wrong signature, wrong parties, or numbers out of order.
+    """
+    if message.facts and peer.sign_key is None:
+        raise RemoteProtocolError("facts before a signing key")
+    for fact in message.facts:
+        statement = signed.verify_untrusted(fact, peer.sign_key or b"")
+        mine, theirs = station.keys.noise_public, peer.noise_key
+        if {statement.sender, statement.receiver} != {mine, theirs}:
+            raise RemoteProtocolError("a fact between other parties")
+        row = facts.FactRow(
+            peer_key=theirs,
+            direction="in",
+            number=statement.number,
+            transfer=transfer_id_from_bytes(statement.transfer),
+            kind=statement.fact,
+            time_ms=statement.time_ms,
+            statement=fact.statement,
+            signature=fact.signature,
+            acked=True,
+        )
+        if facts.add_in(tx, row):
+            endings.apply_statement(tx, station, peer, statement)
+    return facts.last_in(tx, peer.noise_key)

@@ -1,0 +1,66 @@
+"""What a hello tells of a peer, and what in it is an alarm."""
+
+from medp2p.daemon.station import PEER, Station
+from medp2p.errors import KeyAlarmError
+from medp2p.proto.messages import Hello
+from medp2p.vault import log as chain
+from medp2p.vault import peers
+from medp2p.vault.peers import PeerRow
+from medp2p.vault.store import Tx
+
+#: last_seen is written at most so often: presence lives in memory, this is for "away since".
+_SEEN_STEP_MS = 60_000
+
+
+def note(
+    tx: Tx, station: Station, peer: PeerRow, hello: Hello, version: int
+) -> KeyAlarmError | None:
+    """Keep what a peer told about itself; return an alarm where its signing key changed.
+
+    The pinned signing key is never updated: a change is an alarm, audited, once an hour.
+    """
+    if peer.sign_key is not None and peer.sign_key != hello.sign_key:
+        alarm(tx, station, peer, "key-change", "its signing key differs from the pinned one")
+        return KeyAlarmError(f"{peer.name} signs with another key than the pinned one")
+    now = station.now_ms()
+    told = {
+        "sign_key": hello.sign_key,
+        "told_name": hello.name,
+        "told_department": hello.department,
+        "told_place": hello.place,
+        "software": hello.software,
+        "highest_version": max(peer.highest_version, version),
+        "last_run": hello.run,
+    }
+    changes: dict[str, object] = {
+        name: value for name, value in told.items() if getattr(peer, name) != value
+    }
+    if changes or peer.last_seen_ms is None or now - peer.last_seen_ms > _SEEN_STEP_MS:
+        peers.update(tx, peer.name, last_seen_ms=now, **changes)
+    return None
+
+
+def note_clone(tx: Tx, station: Station, peer: PeerRow) -> None:
+    """Two daemons that run at the same time answered as this peer."""
+    alarm(tx, station, peer, "cloned-identity", "two running daemons share its identity")
+
+
+def alarm(tx: Tx, station: Station, peer: PeerRow, kind: str, text: str) -> None:
+    """Raise an alarm about a peer, with its audit record."""
+    if any(
+        known.kind == kind and known.peer == peer.name
+        for known in chain.alarms(tx, unacknowledged_only=True)
+    ):
+        return
+    chain.add_alarm(tx, kind, peer.name, text, station.now_ms())
+    station.ledger.record(
+        tx,
+        event="alarm",
+        actor=PEER,
+        peer=peer.name,
+        peer_key=peer.noise_key,
+        transfer=None,
+        outcome="alarm",
+        detail={"kind": kind},
+        patient=None,
+    )

@@ -1,0 +1,150 @@
+"""Chunks in: claim, decrypt, check, seal, write; then durable, then journalled.
+
+The trio thread only moves finished buffers; each chunk is one call in a worker thread.
+Order (docs/VAULT.md, "Write order"): a claim leads its data, a *done* record follows it.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import trio
+
+from medp2p import digest, limits
+from medp2p.daemon.groups import one_error
+from medp2p.daemon.live import Bell, Live
+from medp2p.daemon.station import Station
+from medp2p.errors import IntegrityError, RemoteProtocolError, SourceChangedError
+from medp2p.layout import Layout
+from medp2p.net.link import Link, ReceivedChunk
+from medp2p.proto.messages import Commit, Progress
+from medp2p.vault import journal
+from medp2p.vault.age import SealWriter, sealed_bytes
+
+Take = Callable[[], Awaitable[ReceivedChunk | Commit]]
+
+
+@dataclass
+class Intake:
+    """The data phase of one transfer at its receiver.
+
+    Attributes:
+        key: Keys the chunk digests (digest.stream_key).
+        writer: The sealed file; each index is sealed with one plaintext only.
+    """
+
+    station: Station
+    link: Link
+    transfer: str
+    geometry: Layout
+    key: bytes
+    writer: SealWriter
+    live: Live
+    _flying: set[int] = field(default_factory=set)
+    _written: list[int] = field(default_factory=list)
+    _written_bytes: int = 0
+    _some: Bell = field(default_factory=Bell)
+    _full: Bell = field(default_factory=Bell)
+    _flushing: trio.Lock = field(default_factory=trio.Lock)
+
+    async def run(self, take: Take) -> Commit:
+        """Take chunks until the sender's Commit; all of them are journalled when it returns.
+
+        Raises:
+            SourceChangedError: An index came with another digest than before.
+            IntegrityError: A chunk is not what its header says.
+        """
+        claims_in, claims_out = trio.open_memory_channel[ReceivedChunk](limits.CHUNKS_IN_FLIGHT)
+        work_in, work_out = trio.open_memory_channel[ReceivedChunk](limits.CLAIM_GROUP)
+        with one_error():
+            async with trio.open_nursery() as outer:
+                outer.start_soon(self._journal)
+                async with trio.open_nursery() as inner:
+                    inner.start_soon(self._claim, claims_out, work_in)
+                    for _ in range(limits.WORKERS):
+                        inner.start_soon(self._work, work_out.clone())
+                    work_out.close()
+                    async with claims_in:
+                        commit = await self._receive(take, claims_in)
+                outer.cancel_scope.cancel()
+        await self._flush()
+        return commit
+
+    async def _receive(self, take: Take, claims: trio.MemorySendChannel[ReceivedChunk]) -> Commit:
+        while True:
+            item = await take()
+            if not isinstance(item, ReceivedChunk):
+                return item
+            index = item.header.index
+            if index >= self.geometry.chunk_count or index in self._flying:
+                raise RemoteProtocolError("a chunk that was not asked for")
+            if item.header.length != self.geometry.chunk_length(index):
+                raise RemoteProtocolError("a chunk of the wrong length")
+            self._flying.add(index)
+            self.live.moved_bytes += item.header.length
+            self.live.chunks_moved += 1
+            await claims.send(item)
+
+    async def _claim(
+        self,
+        waiting: trio.MemoryReceiveChannel[ReceivedChunk],
+        work: trio.MemorySendChannel[ReceivedChunk],
+    ) -> None:
+        """Commit (index, digest) of all that wait, up to a group, before any is sealed."""
+        with work:
+            async for first in waiting:
+                group = [first]
+                while len(group) < limits.CLAIM_GROUP:
+                    try:
+                        group.append(waiting.receive_nowait())
+                    except (trio.WouldBlock, trio.EndOfChannel):
+                        break
+                pairs = [(chunk.header.index, chunk.header.digest) for chunk in group]
+                if await self.station.write(journal.claim, self.transfer, pairs):
+                    raise SourceChangedError("a chunk came again with other bytes than before")
+                for chunk in group:
+                    await work.send(chunk)
+
+    async def _work(self, work: trio.MemoryReceiveChannel[ReceivedChunk]) -> None:
+        plain = memoryview(bytearray(limits.CHUNK_BYTES))
+        scratch = memoryview(bytearray(sealed_bytes(limits.CHUNK_BYTES)))
+        async with work:
+            async for chunk in work:
+                await trio.to_thread.run_sync(self._store, chunk, plain, scratch)
+                chunk.release()
+                self._written.append(chunk.header.index)
+                self._written_bytes += chunk.header.length
+                self._some.ring()
+                if self._written_bytes >= limits.JOURNAL_GROUP_BYTES:
+                    self._full.ring()
+
+    def _store(self, chunk: ReceivedChunk, plain: memoryview, scratch: memoryview) -> None:
+        """In a worker thread: the whole of a chunk, from ciphertext to sealed file."""
+        header = chunk.header
+        view = plain[: header.length]
+        chunk.open_into(view)
+        if digest.chunk_digest(self.key, header.index, view) != header.digest:
+            raise IntegrityError("a chunk arrived damaged")
+        self.writer.write(header.index * limits.CHUNK_BYTES, view, scratch)
+
+    async def _journal(self) -> None:
+        """Flush and journal what was written, every so many bytes or seconds."""
+        while True:
+            await self._some.wait()
+            with trio.move_on_after(limits.JOURNAL_GROUP_SECONDS):
+                await self._full.wait()
+            await self._flush()
+
+    async def _flush(self) -> None:
+        """Data durable, then the journal says so, then the sender hears of it."""
+        async with self._flushing:
+            indexes = list(self._written)
+            if not indexes:
+                return
+            await trio.to_thread.run_sync(self.writer.sync)
+            await self.station.write(journal.done, self.transfer, indexes)
+            del self._written[: len(indexes)]
+            self._written_bytes = sum(map(self.geometry.chunk_length, self._written))
+            self._flying.difference_update(indexes)
+            self.live.chunks_done += len(indexes)
+        self.station.board.progress(self.transfer)
+        await self.link.send(Progress(self.live.chunks_done))

@@ -1,0 +1,158 @@
+"""What must be done without anyone asking: after a crash, after an end, after a while."""
+
+import logging
+
+import trio
+
+from medp2p import limits
+from medp2p.daemon import endings, inbox, papers, statements
+from medp2p.daemon.station import RULE, Station
+from medp2p.errors import MedP2PError, TransferAbortedError
+from medp2p.model import ENDED, Direction, Reason, State
+from medp2p.text import format_duration
+from medp2p.vault import journal, meta, release, transfers
+from medp2p.vault.erase import erase_sealed
+from medp2p.vault.store import Tx
+from medp2p.vault.transfers import TransferRow
+
+log = logging.getLogger(__name__)
+
+
+class Janitor:
+    """Carries out erasures that a transaction has ordered, and redoes interrupted ones."""
+
+    def __init__(self, station: Station) -> None:
+        self._station = station
+
+    async def run(self) -> None:
+        """Erase whenever the bell rings; never returns."""
+        while True:
+            await self.sweep()
+            await self._station.erase_bell.wait()
+
+    async def sweep(self) -> None:
+        """Erase every transfer that is marked; rows go only after the file."""
+        station = self._station
+        rows = await station.read(transfers.erasing)
+        for row in rows:
+            try:
+                await trio.to_thread.run_sync(self._erase, row)
+            except MedP2PError as error:
+                log.warning("erasing of %s is tried again later: %s", row.id, error)
+                continue
+            await station.write(_erased, row)
+            await station.touch(row.id)
+        if rows:
+            await trio.to_thread.run_sync(station.store.checkpoint)
+
+    def _erase(self, row: TransferRow) -> None:
+        """Blocking: overwrite header and nonce, unlink, sync; both names it may have."""
+        home = self._station.home
+        erase_sealed(self._station.files, home.part(row.id))
+        erase_sealed(self._station.files, home.sealed(row.id))
+
+
+def _erased(tx: Tx, row: TransferRow) -> None:
+    journal.forget(tx, row.id)
+    transfers.delete_blobs(tx, row.id, [papers.FILE_KEY, papers.MANIFEST, "target"])
+    transfers.update(tx, row.id, erasing=False)
+
+
+# --- at start -----------------------------------------------------------------------------
+
+
+async def recover(station: Station) -> None:
+    """Bring every transfer that a crash or a stop left in the middle to where it goes on."""
+    targets = await station.write(_recover, station)
+    for target in targets:
+        await trio.to_thread.run_sync(_sweep_target, target)
+    await trio.to_thread.run_sync(_finish_renames, station)
+
+
+def _recover(tx: Tx, station: Station) -> list[bytes]:
+    now = station.now_ms()
+    targets = []
+    reason = Reason("peer-away", "waits for the other workstation after a restart", now)
+    for row in transfers.list(tx, None, [s for s in State if s not in ENDED]):
+        if row.state is State.RELEASING:
+            target = inbox.recover_release(tx, station, row)
+            targets += [target] if target else []
+        elif row.direction is Direction.OUT and row.state in (
+            State.OFFERED,
+            State.ACCEPTED,
+            State.SENDING,
+            State.PAUSED,
+        ):
+            transfers.update(tx, row.id, state=State.WAITING, reason=reason)
+        elif row.state is State.RECEIVING:
+            transfers.update(
+                tx,
+                row.id,
+                state=State.PAUSED,
+                reason=reason,
+                chunks_done=journal.done_count(tx, row.id),
+            )
+    return targets
+
+
+def _sweep_target(target: bytes) -> None:
+    try:
+        release.sweep_stages(target)
+    except (MedP2PError, OSError) as error:
+        log.warning("left-overs of a release stay where they are: %s", type(error).__name__)
+
+
+def _finish_renames(station: Station) -> None:
+    """A crash between rename and journal: the name goes back, the commit is done again."""
+    with station.store.read() as tx:
+        rows = transfers.list(tx, Direction.IN, [State.PAUSED, State.ACCEPTED])
+    for row in rows:
+        part, sealed = station.home.part(row.id), station.home.sealed(row.id)
+        if sealed.exists() and not part.exists():
+            station.files.rename(sealed, part)
+
+
+# --- now and then -------------------------------------------------------------------------
+
+
+async def keep_house(station: Station) -> None:
+    """Once in a while: waits that were too long, papers that are old, summaries of strangers."""
+    while True:
+        changed = await station.write(_tidy, station)
+        for transfer in changed:
+            await station.touch(transfer)
+        await trio.sleep(limits.HOUSEKEEPING_SECONDS)
+
+
+def _tidy(tx: Tx, station: Station) -> list[str]:
+    now = station.now_ms()
+    station.ledger.summarise_strangers(tx, now)
+    changed = []
+    oldest = now - station.config.wait_for_peer_seconds * 1000
+    for row in transfers.list(tx, Direction.OUT, [State.QUEUED, State.WAITING]):
+        if row.created_ms < oldest:
+            _give_up(tx, station, row)
+            changed.append(row.id)
+    _forget_details(tx, station, now - station.config.keep_details_seconds * 1000)
+    return changed
+
+
+def _give_up(tx: Tx, station: Station, row: TransferRow) -> None:
+    waited = format_duration(station.config.wait_for_peer_seconds)
+    error = TransferAbortedError(f"the other workstation was not there for {waited}")
+    statements.queue_fact(tx, station, row, "failed", {"code": "peer-away"})
+    endings.end(
+        tx, station, row, State.FAILED, event="fail", actor=RULE, outcome="failure", error=error
+    )
+
+
+def _forget_details(tx: Tx, station: Station, before_ms: int) -> None:
+    """Manifest, label and note of what ended long ago; id, peer, counts and facts stay."""
+    over = [state for state in State if state in ENDED]
+    ended = transfers.list(tx, Direction.OUT, [*over, State.SEALED, State.RELEASED])
+    ended += transfers.list(tx, Direction.IN, over)
+    for row in ended:
+        if row.finished_ms is not None and row.finished_ms < before_ms:
+            transfers.delete_blobs(tx, row.id)
+    for scan in meta.unused_scans(tx, before_ms):
+        meta.remove_scan(tx, scan.id)

@@ -1,0 +1,91 @@
+"""What is under way right now: bells that wake conversations, and progress not yet journalled.
+
+All of it lives in the trio thread and is gone with the daemon; the store holds what counts.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import trio
+
+
+class Bell:
+    """Wakes one waiter; rings that come while nobody waits are kept as one."""
+
+    def __init__(self) -> None:
+        self._event = trio.Event()
+
+    def ring(self) -> None:
+        """Wake the waiter, now or when it next waits."""
+        self._event.set()
+
+    async def wait(self) -> None:
+        """Return once the bell has rung since the last return."""
+        await self._event.wait()
+        self._event = trio.Event()
+
+
+@dataclass
+class Live:
+    """One conversation that moves chunks.
+
+    Attributes:
+        chunks_done: Durable and journalled at the receiver.
+        chunks_moved: Sent or received in this conversation.
+        moved_bytes: The same in bytes, for the rate.
+        since: trio time at which chunks began to move.
+    """
+
+    chunks_done: int
+    chunks: int
+    chunks_moved: int = 0
+    moved_bytes: int = 0
+    since: float = field(default_factory=trio.current_time)
+
+    def rate(self) -> float:
+        """Return bytes a second since the beginning of this conversation."""
+        elapsed = trio.current_time() - self.since
+        return self.moved_bytes / elapsed if elapsed > 0.2 else 0.0
+
+
+class Board:
+    """Who waits for news of which transfer, and what moves."""
+
+    def __init__(self) -> None:
+        self._bells: dict[str, set[Bell]] = {}
+        self.live: dict[str, Live] = {}
+        self.moved: set[str] = set()
+
+    @contextmanager
+    def listen(self, transfer: str) -> Iterator[Bell]:
+        """Give a bell that rings at each change of the transfer."""
+        bell = Bell()
+        self._bells.setdefault(transfer, set()).add(bell)
+        try:
+            yield bell
+        finally:
+            bells = self._bells[transfer]
+            bells.discard(bell)
+            if not bells:
+                del self._bells[transfer]
+
+    def ring(self, transfer: str) -> None:
+        """Wake all that wait for this transfer."""
+        for bell in self._bells.get(transfer, ()):
+            bell.ring()
+
+    @contextmanager
+    def moving(self, transfer: str, chunks_done: int, chunks: int) -> Iterator[Live]:
+        """Show a transfer as moving for as long as the block runs."""
+        live = Live(chunks_done=chunks_done, chunks=chunks)
+        self.live[transfer] = live
+        try:
+            yield live
+        finally:
+            if self.live.get(transfer) is live:
+                del self.live[transfer]
+
+    def progress(self, transfer: str) -> None:
+        """Note that a moving transfer has moved; the ticker tells it on."""
+        self.moved.add(transfer)

@@ -1,0 +1,167 @@
+"""What becomes of an offer: known or new, refused, kept, asked about; and whether it fits."""
+
+import shutil
+from dataclasses import dataclass
+
+import msgspec
+
+from medp2p import digest, limits
+from medp2p.daemon import endings, papers, policy
+from medp2p.daemon.station import PEER, RULE, Station
+from medp2p.errors import NoSpaceError
+from medp2p.model import Direction, Priority, State, transfer_id_from_bytes
+from medp2p.proto.messages import PROTOCOL_HIGHEST, Offer, Wait
+from medp2p.text import format_bytes
+from medp2p.vault import age, transfers
+from medp2p.vault.peers import PeerRow
+from medp2p.vault.store import Tx
+from medp2p.vault.transfers import TransferRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What to answer to an offer.
+
+    Attributes:
+        transfer: Its id, when it is kept.
+        refused: Code of the refusal, or None.
+        full: Too many undecided offers of this peer; it comes back.
+    """
+
+    transfer: str = ""
+    refused: str | None = None
+    full: bool = False
+
+
+def offer_of(station: Station, peer: PeerRow, offer: Offer, *, outgoing: bool) -> bytes:
+    """Return the digest that binds an offer between this workstation and a peer."""
+    mine, theirs = station.keys.noise_public, peer.noise_key
+    return digest.offer_digest(
+        protocol=PROTOCOL_HIGHEST,
+        layout=offer.layout,
+        sender=mine if outgoing else theirs,
+        receiver=theirs if outgoing else mine,
+        transfer=offer.transfer,
+        salt=offer.salt,
+        length=offer.length,
+        manifest=offer.manifest,
+        entries=offer.entries,
+        files=offer.files,
+        file_bytes=offer.file_bytes,
+        priority=offer.priority,
+        created_ms=offer.created_ms,
+        label=offer.label,
+        note=offer.note,
+    )
+
+
+def bind(offer: Offer, bound: bytes) -> Offer:
+    """Return the offer with the digest that binds it."""
+    return msgspec.structs.replace(offer, offer=bound)
+
+
+def consider(tx: Tx, station: Station, peer: PeerRow, offer: Offer) -> Verdict:
+    """Decide what an offer is, and keep a new one; all in one transaction.
+
+    A known id with another offer, or from another peer, is refused and audited.
+    """
+    transfer = transfer_id_from_bytes(offer.transfer)
+    if offer.layout != 1 or offer.offer != offer_of(station, peer, offer, outgoing=False):
+        return _refuse(tx, station, peer, transfer, "offer-mismatch")
+    known = transfers.maybe(tx, transfer)
+    if known is not None:
+        same = known.peer_key == peer.noise_key and known.offer == offer.offer
+        if not same or known.direction is not Direction.IN:
+            return _refuse(tx, station, peer, transfer, "offer-mismatch")
+        return Verdict(transfer=transfer)
+    decision = policy.decide(peer.settings, offer.file_bytes, offer.files)
+    if decision == "block":
+        return _refuse(tx, station, peer, transfer, "blocked")
+    if decision == "ask" and _is_full(tx, peer):
+        return Verdict(full=True)
+    _keep(tx, station, peer, transfer, offer, accepted=decision == "accept")
+    return Verdict(transfer=transfer)
+
+
+def _is_full(tx: Tx, peer: PeerRow) -> bool:
+    most = limits.MAX_OFFERS_PER_PEER
+    waiting = transfers.list(tx, Direction.IN, [State.OFFERED], peer.noise_key, most)
+    return len(waiting) >= most
+
+
+def _refuse(tx: Tx, station: Station, peer: PeerRow, transfer: str, code: str) -> Verdict:
+    station.ledger.record(
+        tx,
+        event="offer",
+        actor=RULE,
+        peer=peer.name,
+        peer_key=peer.noise_key,
+        transfer=transfer,
+        outcome="refused",
+        detail={"code": code},
+        patient=None,
+    )
+    return Verdict(refused=code)
+
+
+def _keep(
+    tx: Tx, station: Station, peer: PeerRow, transfer: str, offer: Offer, *, accepted: bool
+) -> None:
+    now = station.now_ms()
+    row = TransferRow(
+        id=transfer,
+        direction=Direction.IN,
+        peer_key=peer.noise_key,
+        peer_name=peer.name,
+        state=State.ACCEPTED if accepted else State.OFFERED,
+        priority=Priority(offer.priority),
+        entries=offer.entries,
+        files=offer.files,
+        file_bytes=offer.file_bytes,
+        length=offer.length,
+        offer=offer.offer,
+        created_ms=now,
+        updated_ms=now,
+        decided_ms=now if accepted else None,
+    )
+    transfers.add(tx, row)
+    papers.put_summary(tx, station, transfer, offer)
+    size: dict[str, object] = {"files": offer.files, "bytes": offer.file_bytes}
+    endings.record(tx, station, row, "offer", PEER, detail=size)
+    if accepted:
+        endings.record(tx, station, row, "accept", RULE, detail={"policy": "auto"})
+
+
+# --- room -------------------------------------------------------------------------------
+
+
+def sealed_size(station: Station, length: int) -> int:
+    """Return the bytes that a stream takes when sealed for this workstation's vault."""
+    header = age.header_for(bytes(16), [station.keys.vault_recipient], station.random_bytes)
+    return age.sealed_size(length, len(header))
+
+
+def reserve_bytes(station: Station) -> int:
+    """Return how much free space is left alone, in bytes."""
+    return station.config.reserve_for(shutil.disk_usage(station.home.vault).total)
+
+
+def no_space(station: Station, length: int) -> Wait:
+    """Return the message that tells the sender how much room is missing."""
+    free = shutil.disk_usage(station.home.vault).free
+    needed = sealed_size(station, length) + reserve_bytes(station)
+    return Wait(code="no-space", needed_bytes=needed, free_bytes=free)
+
+
+def check_room(station: Station, length: int) -> None:
+    """Refuse to start what would not leave the reserve free.
+
+    Raises:
+        NoSpaceError: With the numbers.
+    """
+    wait = no_space(station, length)
+    if wait.free_bytes < wait.needed_bytes:
+        raise NoSpaceError(
+            f"{format_bytes(wait.needed_bytes)} needed (with the reserve of "
+            f"{format_bytes(reserve_bytes(station))}), {format_bytes(wait.free_bytes)} free"
+        )

@@ -1,0 +1,216 @@
+"""The outbox: one courier a peer, who dials as long as there is something to bring.
+
+Order: stat before routine, then first come first served. A peer that is off is waited for.
+"""
+
+import logging
+
+import trio
+
+from medp2p import limits
+from medp2p.daemon.live import Bell
+from medp2p.daemon.sending import Sending
+from medp2p.daemon.sessions import Session, Sessions, jitter
+from medp2p.daemon.station import Station
+from medp2p.errors import LinkLostError, MedP2PError, UnreachableError
+from medp2p.model import ENDED, WHOLE, Direction, Priority, Reason, State
+from medp2p.vault import facts, transfers
+from medp2p.vault.peers import PeerRow
+from medp2p.vault.store import Tx
+from medp2p.vault.transfers import TransferRow
+
+log = logging.getLogger(__name__)
+
+#: States of an outgoing transfer that still want a connection.
+OPEN = tuple(state for state in State if state not in ENDED and state not in WHOLE)
+
+
+class Courier:
+    """Brings everything that waits for one peer; lives as long as the peer is paired."""
+
+    def __init__(self, station: Station, sessions: Sessions, peer_key: bytes) -> None:
+        self._station, self._sessions, self._key = station, sessions, peer_key
+        self.bell = Bell()
+        self._running: dict[str, Sending] = {}
+        self._scopes: dict[str, trio.CancelScope] = {}
+        self._movers = trio.CapacityLimiter(limits.MAX_RUNNING_PER_PEER)
+        self._failures = 0
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with trio.open_nursery() as nursery:
+            while True:
+                wait = await self._round(nursery)
+                with trio.move_on_after(wait):
+                    await self.bell.wait()
+
+    async def _round(self, nursery: trio.Nursery) -> float:
+        """Start what can be started; return how long to rest, in seconds."""
+        peer = await self._sessions.peer(self._key)
+        if peer is None:
+            return limits.BACKOFF_IDLE_SECONDS
+        waiting = await self._station.read(_open_transfers, self._key)
+        todo = [row for row in waiting if row.id not in self._running]
+        for row in todo:
+            if len(self._running) >= limits.MAX_COURIER_LINKS and not self._park_one():
+                break
+            if not await self._start(nursery, peer, row):
+                return self._rest(busy=True)
+        if not todo and await self._must_call(peer) and not await self._call(peer):
+            return self._rest(busy=False)
+        self._failures = 0
+        return jitter(limits.BACKOFF_IDLE_SECONDS)
+
+    def _rest(self, *, busy: bool) -> float:
+        self._failures += 1
+        longest = limits.BACKOFF_BUSY_SECONDS if busy else limits.BACKOFF_AWAY_SECONDS
+        wait = limits.BACKOFF_FIRST_SECONDS * 2 ** min(self._failures - 1, 10)
+        return jitter(min(wait, longest))
+
+    # --- transfers --------------------------------------------------------------------
+
+    async def _start(self, nursery: trio.Nursery, peer: PeerRow, row: TransferRow) -> bool:
+        """Dial for one transfer and start its conversation; False: the peer is not there."""
+        try:
+            session = await self._sessions.open(peer, "transfer", row.id)
+        except MedP2PError as error:
+            log.info("%s: peer not reached for %s: %s", peer.name, row.id, error.code)
+            await self._mark_waiting(error)
+            return not isinstance(error, (UnreachableError, LinkLostError))
+        sending = Sending(self._station, session.link, session.peer, row.id, self._movers)
+        self._running[row.id] = sending
+        await nursery.start(self._converse, session, sending)
+        return True
+
+    async def _converse(
+        self,
+        session: Session,
+        sending: Sending,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Run one conversation; however it ends, the courier looks again."""
+        try:
+            with trio.CancelScope() as scope:
+                self._scopes[sending.transfer] = scope
+                task_status.started()
+                await self._sessions.conduct(session, sending.run)
+        finally:
+            self._running.pop(sending.transfer, None)
+            self._scopes.pop(sending.transfer, None)
+        await self._after(sending.transfer)
+        self.bell.ring()
+
+    async def _after(self, transfer: str) -> None:
+        """A transfer whose link was lost waits again, and says so."""
+        await self._station.write(_lost_link, self._station.now_ms(), transfer)
+        await self._station.touch(transfer)
+
+    def _park_one(self) -> bool:
+        """Take the connection of an undecided offer for another transfer."""
+        for transfer, sending in self._running.items():
+            if sending.undecided and transfer in self._scopes:
+                self._scopes[transfer].cancel()
+                return True
+        return False
+
+    async def _mark_waiting(self, error: MedP2PError) -> None:
+        """Show on every waiting transfer of this peer why it waits; fail what waited too long."""
+        ids = await self._station.write(_peer_away, self._station, self._key, error)
+        for transfer in ids:
+            await self._station.touch(transfer)
+
+    # --- facts and presence -----------------------------------------------------------
+
+    async def _must_call(self, peer: PeerRow) -> bool:
+        """Facts to bring, or not heard of lately."""
+        if self._running:
+            return False
+        if await self._station.read(facts.pending, peer.noise_key, 1):
+            return True
+        return not self._station.book.heard_lately(peer.noise_key)
+
+    async def _call(self, peer: PeerRow) -> bool:
+        """Hold a short ``facts`` conversation: brings facts, and shows who is there."""
+        try:
+            session = await self._sessions.open(peer, "facts", None)
+        except MedP2PError as error:
+            log.debug("%s: not reached: %s", peer.name, error.code)
+            return False
+        await self._sessions.conduct(session, session.link.close)
+        return True
+
+
+class Outbox:
+    """All couriers."""
+
+    def __init__(self, station: Station, sessions: Sessions) -> None:
+        self._station, self._sessions = station, sessions
+        self._couriers: dict[bytes, Courier] = {}
+
+    async def run(self) -> None:
+        """Keep a courier for each paired peer; never returns."""
+        async with trio.open_nursery() as nursery:
+            scopes: dict[bytes, trio.CancelScope] = {}
+            while True:
+                keys = set(self._station.pins)
+                for key in keys - scopes.keys():
+                    scopes[key] = trio.CancelScope()
+                    nursery.start_soon(self._employ, key, scopes[key])
+                for key in scopes.keys() - keys:
+                    scopes.pop(key).cancel()
+                await self._station.pins_changed.wait()
+
+    async def _employ(self, key: bytes, scope: trio.CancelScope) -> None:
+        courier = self._couriers[key] = Courier(self._station, self._sessions, key)
+        try:
+            with scope:
+                await courier.run()
+        finally:
+            if self._couriers.get(key) is courier:
+                del self._couriers[key]
+
+    def wake(self, peer_key: bytes | None = None) -> None:
+        """Look again at once: new work, a new address, a peer that came."""
+        for key, courier in self._couriers.items():
+            if peer_key in (None, key):
+                courier.bell.ring()
+
+
+def _open_transfers(tx: Tx, peer_key: bytes) -> list[TransferRow]:
+    rows = [
+        row
+        for row in transfers.open_for_peer(tx, peer_key)
+        if row.direction is Direction.OUT and row.state in OPEN
+    ]
+    return sorted(rows, key=lambda row: (row.priority is not Priority.STAT, row.created_ms))
+
+
+def _peer_away(tx: Tx, station: Station, peer_key: bytes, error: MedP2PError) -> list[str]:
+    now = station.now_ms()
+    changed = []
+    for row in _open_transfers(tx, peer_key):
+        if row.state in (State.QUEUED, State.WAITING, State.OFFERED, State.PAUSED):
+            code = "peer-away" if isinstance(error, UnreachableError) else error.code
+            if row.state is State.WAITING and row.reason and row.reason.code == code:
+                continue
+            reason = Reason(code, error.text, now)
+            transfers.update(tx, row.id, state=State.WAITING, reason=reason, updated_ms=now)
+            changed.append(row.id)
+    return changed
+
+
+def _lost_link(tx: Tx, now: int, transfer: str) -> None:
+    row = transfers.maybe(tx, transfer)
+    if (
+        row is not None
+        and row.direction is Direction.OUT
+        and row.state
+        in (
+            State.OFFERED,
+            State.ACCEPTED,
+            State.SENDING,
+            State.PAUSED,
+        )
+    ):
+        reason = Reason("link-lost", "the connection ended; it is tried again", now)
+        transfers.update(tx, transfer, state=State.WAITING, reason=reason, updated_ms=now)

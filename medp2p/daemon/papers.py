@@ -1,0 +1,111 @@
+"""What a transfer says about patients: summary, manifest, sources. Sealed in every row.
+
+Unfinished work is sealed with the spool key, so that a locked workstation goes on; at an end
+state ``close_papers`` moves it under the vault key (docs/VAULT.md, "Two keys at rest").
+"""
+
+from medp2p.daemon.station import Station
+from medp2p.errors import RemoteProtocolError, StoreError
+from medp2p.layout import Layout, decode_entries_untrusted, encode_entries
+from medp2p.model import Entry
+from medp2p.parcel.scan import Scan, decode_scan, encode_scan
+from medp2p.proto import messages
+from medp2p.vault import transfers
+from medp2p.vault.store import Tx
+
+SUMMARY, MANIFEST, SOURCES, FILE_KEY = "summary", "manifest", "sources", "filekey"
+RELEASED, DETAIL = "released", "detail"
+
+
+def _context(owner: str, name: str) -> str:
+    return f"{owner}/{name}"
+
+
+def put_spool(tx: Tx, station: Station, owner: str, name: str, data: bytes) -> None:
+    """Keep data of an unfinished transfer under the spool key."""
+    blob = station.spool.seal(data, _context(owner, name))
+    transfers.put_blob(tx, owner, name, "spool", blob)
+
+
+def put_vault(tx: Tx, station: Station, owner: str, name: str, data: bytes) -> None:
+    """Keep data under the vault key; writing needs no secret."""
+    blob = station.vault.seal(data, _context(owner, name))
+    transfers.put_blob(tx, owner, name, "vault", blob)
+
+
+def get(tx: Tx, station: Station, owner: str, name: str) -> bytes | None:
+    """Return the data kept under that name, or None.
+
+    Raises:
+        VaultLockedError: It is under the vault key and that is not at hand.
+        SealBrokenError: The blob does not authenticate.
+    """
+    found = transfers.get_blob(tx, owner, name)
+    if found is None:
+        return None
+    kind, blob = found
+    box = station.spool if kind == "spool" else station.vault
+    return box.open(blob, _context(owner, name))
+
+
+def need(tx: Tx, station: Station, owner: str, name: str) -> bytes:
+    """Return the data kept under that name.
+
+    Raises:
+        StoreError: There is none, though the state of the transfer says so.
+    """
+    data = get(tx, station, owner, name)
+    if data is None:
+        raise StoreError(f"the {name} of transfer {owner} is missing from the database")
+    return data
+
+
+def close_papers(tx: Tx, station: Station, owner: str) -> None:
+    """Move everything of a transfer under the vault key; its file key and sources go."""
+    for name in (SUMMARY, MANIFEST):
+        found = transfers.get_blob(tx, owner, name)
+        if found is not None and found[0] == "spool":
+            data = station.spool.open(found[1], _context(owner, name))
+            put_vault(tx, station, owner, name, data)
+    transfers.delete_blobs(tx, owner, [FILE_KEY])
+
+
+def summary(tx: Tx, station: Station, owner: str) -> messages.Offer:
+    """Return the offer of a transfer: label, note, salt and all that it binds."""
+    message = messages.decode_untrusted(need(tx, station, owner, SUMMARY))
+    if not isinstance(message, messages.Offer):
+        raise StoreError(f"the summary of transfer {owner} is none")
+    return message
+
+
+def put_summary(tx: Tx, station: Station, owner: str, offer: messages.Offer) -> None:
+    """Keep the offer of an unfinished transfer."""
+    put_spool(tx, station, owner, SUMMARY, messages.encode(offer))
+
+
+def manifest(tx: Tx, station: Station, owner: str) -> list[Entry]:
+    """Return the manifest entries of a transfer, in stream order."""
+    try:
+        return decode_entries_untrusted(need(tx, station, owner, MANIFEST))
+    except RemoteProtocolError as error:
+        raise StoreError(f"the manifest of transfer {owner} is damaged") from error
+
+
+def put_manifest(tx: Tx, station: Station, owner: str, entries: list[Entry]) -> None:
+    """Keep the manifest of an unfinished transfer."""
+    put_spool(tx, station, owner, MANIFEST, encode_entries(entries))
+
+
+def scan(tx: Tx, station: Station, scan_id: str) -> Scan:
+    """Return a scan with its source paths and file identities."""
+    return decode_scan(need(tx, station, scan_id, SOURCES))
+
+
+def put_scan(tx: Tx, station: Station, scan_id: str, found: Scan) -> None:
+    """Keep a scan for the transfers that refer to it."""
+    put_spool(tx, station, scan_id, SOURCES, encode_scan(found))
+
+
+def layout(tx: Tx, station: Station, owner: str) -> Layout:
+    """Return the stream geometry of a transfer."""
+    return Layout(manifest(tx, station, owner))

@@ -1,0 +1,356 @@
+"""The receiving side of a transfer conversation: offer, decision, manifest, chunks, seal.
+
+Source: docs/PROTOCOL.md, "Transfer"; write order: docs/VAULT.md.
+"""
+
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from typing import NoReturn, TypeVar
+
+import trio
+
+from medp2p import digest, layout, limits
+from medp2p.daemon import endings, exchange, offers, papers, statements
+from medp2p.daemon.groups import one_error
+from medp2p.daemon.intake import Intake
+from medp2p.daemon.station import PEER, Station
+from medp2p.errors import (
+    IntegrityError,
+    NoSpaceError,
+    RemoteProtocolError,
+    SourceChangedError,
+    TransferAbortedError,
+)
+from medp2p.model import ENDED, WHOLE, Entry, Kind, Reason, State
+from medp2p.net.link import Link, ReceivedChunk
+from medp2p.proto.messages import Abort, Answer, Bye, Commit, Message, Need, Offer, Page
+from medp2p.vault import facts, journal, transfers
+from medp2p.vault.age import SealWriter
+from medp2p.vault.erase import erase_sealed
+from medp2p.vault.peers import PeerRow
+from medp2p.vault.store import Tx
+from medp2p.vault.transfers import TransferRow
+
+M = TypeVar("M", Offer, Page)
+
+
+@dataclass
+class Receiving:
+    """One transfer conversation, as its receiver."""
+
+    station: Station
+    link: Link
+    peer: PeerRow
+    transfer: str = ""
+
+    async def run(self) -> None:
+        """Serve the conversation from the offer to its end.
+
+        Raises:
+            LinkLostError: The sender comes back with the same id.
+            RemoteProtocolError: The sender broke the protocol.
+        """
+        offer = await self._expect(Offer)
+        verdict = await self.station.write(offers.consider, self.station, self.peer, offer)
+        if verdict.refused is not None:
+            await self.link.send(Abort(verdict.refused, "this offer is refused"))
+            return
+        if verdict.full:
+            await self.link.send(Answer("full"))
+            await self._until_bye()
+            return
+        self.transfer = verdict.transfer
+        await self.station.touch(self.transfer)
+        await self._serve()
+
+    async def _serve(self) -> None:
+        row = await self._decided()
+        if row.state in WHOLE or row.state in ENDED:
+            await self._tell_outcome()
+            return
+        if row.erasing:
+            return
+        try:
+            geometry = await self._manifest(row)
+            writer = await self._room(geometry)
+            await self._data(geometry, writer)
+        except (SourceChangedError, IntegrityError) as error:
+            await self.station.write(self._fail, error)
+            await self.station.touch(self.transfer)
+            await self.link.send(Abort(error.code, error.text))
+
+    # --- decision ---------------------------------------------------------------------
+
+    async def _decided(self) -> TransferRow:
+        """Rest on heartbeats until someone has decided; "undecided" is said once."""
+        said = False
+        with self.station.board.listen(self.transfer) as bell:
+            while True:
+                row = await self.station.read(transfers.get, self.transfer)
+                if row.state is not State.OFFERED:
+                    return row
+                if not said:
+                    await self.link.send(Answer("undecided"))
+                    said = True
+                await self._message_or(bell.wait)
+
+    async def _message_or(self, wait: Callable[[], Awaitable[None]]) -> None:
+        """Return when ``wait`` does; a message of the peer ends the conversation."""
+        ended: list[Message | ReceivedChunk] = []
+        with one_error():
+            async with trio.open_nursery() as nursery:
+
+                async def ring() -> None:
+                    await wait()
+                    nursery.cancel_scope.cancel()
+
+                async def listen() -> None:
+                    ended.append(await self._message())
+                    nursery.cancel_scope.cancel()
+
+                nursery.start_soon(ring)
+                nursery.start_soon(listen)
+        if ended:
+            await self._unexpected(ended[0])
+
+    async def _tell_outcome(self) -> None:
+        """Say again all that we have stated about this transfer, then that it is over."""
+        rows = [
+            row
+            for row in await self.station.read(facts.of_transfer, self.transfer)
+            if row.direction == "out"
+        ]
+        await self.link.send(exchange.to_message(rows))
+        await self.link.send(Answer("ended"))
+        await self._until_bye()
+
+    # --- manifest ---------------------------------------------------------------------
+
+    async def _manifest(self, row: TransferRow) -> layout.Layout:
+        """Take the manifest, or find it kept; return the geometry that follows from it."""
+        if await self.station.read(transfers.get_blob, row.id, papers.MANIFEST) is not None:
+            geometry = await self.station.read(papers.layout, self.station, row.id)
+            await self.link.send(Answer("accepted", pages=2**32 - 1))
+            return geometry
+        await self.link.send(Answer("accepted"))
+        entries: list[Entry] = []
+        hasher = digest.ManifestHasher()
+        while True:
+            page = await self._expect(Page)
+            hasher.update(page.entries)
+            entries += await trio.to_thread.run_sync(layout.decode_entries_untrusted, page.entries)
+            if len(entries) > row.entries:
+                raise RemoteProtocolError("more entries than offered")
+            if page.last:
+                break
+        offer = await self.station.read(papers.summary, self.station, row.id)
+        geometry = await trio.to_thread.run_sync(_agreed, offer, entries, hasher.digest())
+        await self.station.write(papers.put_manifest, self.station, row.id, entries)
+        return geometry
+
+    # --- room -------------------------------------------------------------------------
+
+    async def _room(self, geometry: layout.Layout) -> SealWriter:
+        """Open the sealed file, or reserve it; wait for space as long as it takes."""
+        told = False
+        while True:
+            try:
+                return await trio.to_thread.run_sync(self._open_or_create, geometry)
+            except NoSpaceError as error:
+                wait = offers.no_space(self.station, geometry.size)
+                await self.station.write(self._pause, error.text)
+                await self.station.touch(self.transfer)
+                if not told:
+                    await self.link.send(wait)
+                told = True
+            await self._message_or(partial(trio.sleep, limits.SPACE_POLL_SECONDS))
+
+    def _open_or_create(self, geometry: layout.Layout) -> SealWriter:
+        station, path = self.station, self.station.home.part(self.transfer)
+        with station.store.read() as tx:
+            file_key = papers.get(tx, station, self.transfer, papers.FILE_KEY)
+        if file_key is not None:
+            return SealWriter.reopen(station.files, path, geometry.size, file_key)
+        erase_sealed(station.files, path)  # a crash came before the first row about it
+        offers.check_room(station, geometry.size)
+        file_key = station.random_bytes(16)
+        writer = SealWriter.create(
+            station.files,
+            path,
+            geometry.size,
+            [station.keys.vault_recipient],
+            file_key,
+            station.random_bytes,
+        )
+        with station.store.write() as tx:
+            papers.put_spool(tx, station, self.transfer, papers.FILE_KEY, file_key)
+        return writer
+
+    def _pause(self, tx: Tx, text: str) -> None:
+        now = self.station.now_ms()
+        transfers.update(
+            tx, self.transfer, state=State.PAUSED, reason=Reason("no-space", text, now),
+            updated_ms=now,
+        )  # fmt: skip
+
+    # --- data -------------------------------------------------------------------------
+
+    async def _data(self, geometry: layout.Layout, writer: SealWriter) -> None:
+        station = self.station
+        with closing(writer):
+            await station.write(self._begin)
+            await station.touch(self.transfer)
+            offer = await station.read(papers.summary, station, self.transfer)
+            key = digest.stream_key(offer.salt)
+            done = await station.read(journal.done_count, self.transfer)
+            with station.board.moving(self.transfer, done, geometry.chunk_count) as live:
+                intake = Intake(station, self.link, self.transfer, geometry, key, writer, live)
+                while True:
+                    await self._need(geometry)
+                    commit = await intake.run(self._take)
+                    missing = await station.read(
+                        journal.missing_ranges, self.transfer, geometry.chunk_count
+                    )
+                    if not missing:
+                        break
+                await self._seal(geometry, key, offer, writer, commit)
+
+    def _begin(self, tx: Tx) -> None:
+        now = self.station.now_ms()
+        transfers.update(tx, self.transfer, state=State.RECEIVING, reason=None, updated_ms=now)
+
+    async def _need(self, geometry: layout.Layout) -> None:
+        missing = await self.station.read(
+            journal.missing_ranges, self.transfer, geometry.chunk_count
+        )
+        for at in range(0, max(1, len(missing)), limits.MAX_RANGES):
+            part = missing[at : at + limits.MAX_RANGES]
+            await self.link.send(Need(part, last=at + limits.MAX_RANGES >= len(missing)))
+
+    async def _seal(
+        self,
+        geometry: layout.Layout,
+        key: bytes,
+        offer: Offer,
+        writer: SealWriter,
+        commit: Commit,
+    ) -> None:
+        """Both roots equal, flushed, renamed, journalled: only then the receipt."""
+        station = self.station
+
+        def root_here(tx: Tx) -> bytes:
+            digests = journal.digests(tx, self.transfer)
+            return digest.root_digest(key, offer.offer, geometry.size, digests)
+
+        root = await station.read(root_here)
+        if root != commit.root:
+            raise IntegrityError("the two sides hold different bytes: their roots differ")
+        await trio.to_thread.run_sync(writer.finish, station.home.sealed(self.transfer))
+        await station.write(self._sealed, root, geometry.chunk_count)
+        await station.touch(self.transfer)
+        station.files.step("receipt")
+        await exchange.deliver(self.link, station, self.peer)
+        await self._until_bye()
+
+    def _sealed(self, tx: Tx, root: bytes, chunks: int) -> None:
+        """The state, its fact and its audit record, in one transaction."""
+        station, now = self.station, self.station.now_ms()
+        papers.close_papers(tx, station, self.transfer)
+        transfers.update(
+            tx,
+            self.transfer,
+            state=State.SEALED,
+            reason=None,
+            root=root,
+            sealed_ms=now,
+            updated_ms=now,
+            chunks_done=chunks,
+        )
+        journal.forget(tx, self.transfer)
+        row = transfers.get(tx, self.transfer)
+        statements.queue_fact(tx, station, row, "sealed")
+        endings.record(tx, station, row, "seal", PEER, detail={"root": root.hex()})
+
+    def _fail(self, tx: Tx, error: SourceChangedError | IntegrityError) -> None:
+        row = transfers.get(tx, self.transfer)
+        statements.queue_fact(tx, self.station, row, "failed", {"code": error.code})
+        endings.end(
+            tx,
+            self.station,
+            row,
+            State.FAILED,
+            event="fail",
+            actor=PEER,
+            outcome="failure",
+            error=error,
+        )
+
+    # --- messages ---------------------------------------------------------------------
+
+    async def _take(self) -> ReceivedChunk | Commit:
+        item = await self._message()
+        if isinstance(item, (ReceivedChunk, Commit)):
+            return item
+        return await self._unexpected(item)
+
+    async def _message(self) -> Message | ReceivedChunk:
+        """Return the next message that is not about facts."""
+        while True:
+            item = await self.link.receive()
+            if isinstance(item, ReceivedChunk):
+                return item
+            if not await exchange.handled(self.link, self.station, self.peer, item):
+                return item
+            if self.transfer:
+                self.station.board.ring(self.transfer)
+
+    async def _expect(self, kind: type[M]) -> M:
+        item = await self._message()
+        if not isinstance(item, kind):
+            return await self._unexpected(item)
+        return item
+
+    async def _unexpected(self, item: Message | ReceivedChunk) -> NoReturn:
+        """End the conversation on Bye and Abort; refuse anything else."""
+        if isinstance(item, Abort):
+            await self.station.write(self._aborted, item)
+            if self.transfer:
+                await self.station.touch(self.transfer)
+        if isinstance(item, (Abort, Bye)):
+            raise TransferAbortedError("the sender ended the conversation")
+        raise RemoteProtocolError("a message out of turn")
+
+    def _aborted(self, tx: Tx, abort: Abort) -> None:
+        """The sender gave up for good; its signed fact may follow, this only says it sooner."""
+        if not self.transfer:
+            return
+        row = transfers.get(tx, self.transfer)
+        if row.state in ENDED or row.state in WHOLE:
+            return
+        state = State.CANCELLED if abort.code == "cancelled" else State.FAILED
+        error = TransferAbortedError(f"the sender ended it: {abort.code}")
+        endings.end(tx, self.station, row, state, event="abort", actor=PEER, error=error)
+
+    async def _until_bye(self) -> None:
+        """Take what is left until the sender says goodbye."""
+        while not isinstance(await self._message(), Bye):
+            pass
+
+
+def _agreed(offer: Offer, entries: list[Entry], manifest: bytes) -> layout.Layout:
+    """Check a manifest against the offer that was accepted; return its geometry.
+
+    Raises:
+        RemoteProtocolError: It is not the manifest that was offered.
+    """
+    if manifest != offer.manifest or len(entries) != offer.entries:
+        raise RemoteProtocolError("the manifest is not the one offered")
+    layout.check_manifest_untrusted(entries)
+    geometry = layout.Layout(entries)
+    files = sum(entry.kind is Kind.FILE for entry in entries)
+    sizes = sum(entry.size for entry in entries)
+    if (geometry.size, files, sizes) != (offer.length, offer.files, offer.file_bytes):
+        raise RemoteProtocolError("the manifest does not add up to what was offered")
+    return geometry

@@ -1,0 +1,277 @@
+"""The sending side of a transfer conversation: offer, wait, manifest, chunks, receipt.
+
+Source: docs/PROTOCOL.md, "Transfer".
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import trio
+
+from medp2p import layout
+from medp2p.daemon import endings, exchange, papers, statements
+from medp2p.daemon.groups import one_error
+from medp2p.daemon.outflow import Outflow
+from medp2p.daemon.station import PEER, RULE, Station
+from medp2p.errors import (
+    LinkLostError,
+    MedP2PError,
+    RemoteProtocolError,
+    SourceChangedError,
+    TransferAbortedError,
+)
+from medp2p.model import ENDED, WHOLE, Reason, State
+from medp2p.net.link import Link, ReceivedChunk
+from medp2p.proto.messages import (
+    Abort,
+    Answer,
+    Bye,
+    Message,
+    Need,
+    Page,
+    Progress,
+    Wait,
+)
+from medp2p.text import format_bytes
+from medp2p.vault import transfers
+from medp2p.vault.peers import PeerRow
+from medp2p.vault.store import Tx
+from medp2p.vault.transfers import TransferRow
+
+log = logging.getLogger(__name__)
+
+#: What a refusal code of the receiver means for the transfer.
+_REFUSALS = {"blocked": State.DECLINED}
+
+
+@dataclass
+class Sending:
+    """One transfer conversation, as its sender.
+
+    Attributes:
+        undecided: The offer rests until someone decides; the outbox may then give the
+            connection to another transfer and come back later.
+        running: Limits how many transfers of a peer move chunks at a time.
+    """
+
+    station: Station
+    link: Link
+    peer: PeerRow
+    transfer: str
+    running: trio.CapacityLimiter
+    undecided: bool = False
+    _needed: list[tuple[int, int]] = field(default_factory=list)
+
+    async def run(self) -> None:
+        """Carry the transfer from the offer to its receipt, or as far as the link lasts.
+
+        Raises:
+            LinkLostError: Come back with the same id.
+        """
+        station = self.station
+        with station.board.listen(self.transfer) as bell, one_error():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._watch, bell.wait)
+                await self._converse()
+                nursery.cancel_scope.cancel()
+
+    async def _watch(self, wait: Callable[[], Awaitable[None]]) -> None:
+        """Tell the receiver when someone here ends the transfer."""
+        while True:
+            await wait()
+            row = await self.station.read(transfers.get, self.transfer)
+            if row.state in ENDED:
+                await exchange.deliver(self.link, self.station, self.peer)
+                await self.link.send(Abort(row.state.value, "ended by its sender"))
+                raise TransferAbortedError("ended here")
+
+    async def _converse(self) -> None:
+        station = self.station
+        row = await station.read(transfers.get, self.transfer)
+        if row.state in WHOLE or row.state in ENDED:
+            await self.link.close()
+            return
+        offer = await station.read(papers.summary, station, self.transfer)
+        await self.link.send(offer)
+        await self._state(State.OFFERED, None)
+        answer = await self._answered()
+        if answer is None:
+            await self.link.close()
+            return
+        geometry = await station.read(papers.layout, station, self.transfer)
+        await self._pages(answer.pages)
+        await self._data(row, geometry, offer.salt, offer.offer)
+
+    async def _answered(self) -> Answer | None:
+        """Wait for a decision; None: it is over, or the receiver takes no offer now."""
+        while True:
+            item = await self._message()
+            if isinstance(item, Answer):
+                if item.state == "accepted":
+                    self.undecided = False
+                    await self._state(State.ACCEPTED, None)
+                    return item
+                if item.state == "ended":
+                    return None
+                if item.state == "full":
+                    text = "the receiver has too many undecided offers of ours"
+                    await self._state(State.WAITING, ("receiver-full", text))
+                    return None
+                self.undecided = True
+                await self._state(State.OFFERED, ("undecided", "nobody has decided there yet"))
+            else:
+                await self._unexpected(item)
+
+    async def _pages(self, held: int) -> None:
+        entries = await self.station.read(papers.manifest, self.station, self.transfer)
+        pages = list(layout.pages(entries))
+        for number, page in enumerate(pages):
+            if number >= held:
+                await self.link.send(Page(number, page, last=number + 1 == len(pages)))
+
+    # --- data -------------------------------------------------------------------------
+
+    async def _data(
+        self, row: TransferRow, geometry: layout.Layout, salt: bytes, offer: bytes
+    ) -> None:
+        station = self.station
+        scan = await station.read(papers.scan, station, row.scan_id or "")
+        outflow = Outflow(station, self.link, self.transfer, geometry, scan, salt, offer)
+        try:
+            await self._needs()
+            async with self.running:
+                with station.board.moving(
+                    self.transfer, geometry.chunk_count, geometry.chunk_count
+                ) as live:
+                    live.chunks_done -= sum(end - first for first, end in self._needed)
+                    await self._state(State.SENDING, None)
+                    await self._rounds(outflow)
+        except SourceChangedError as error:
+            await station.write(self._fail, error)
+            await station.touch(self.transfer)
+            raise
+        finally:
+            outflow.close()
+
+    async def _rounds(self, outflow: Outflow) -> None:
+        """Send what is needed, commit, and again if the receiver asks; until the receipt."""
+        while True:
+            needed, self._needed = self._needed, []
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._follow, nursery.cancel_scope)
+                root = await outflow.send(needed)
+                await self.station.write(self._keep_root, root)
+                await outflow.commit(root)
+            row = await self.station.read(transfers.get, self.transfer)
+            if row.state in WHOLE or row.state in ENDED:
+                await self.link.close()
+                return
+            await self._state(State.SENDING, None)
+
+    async def _follow(self, scope: trio.CancelScope) -> None:
+        """While chunks go out: progress, and the end of the round (receipt or more needs)."""
+        station = self.station
+        while True:
+            item = await self._message(receipts=True)
+            if item is None:
+                row = await station.read(transfers.get, self.transfer)
+                if row.state in WHOLE or row.state in ENDED:
+                    scope.cancel()
+                    return
+            elif isinstance(item, Progress):
+                live = station.board.live.get(self.transfer)
+                if live is not None:
+                    live.chunks_done = item.chunks
+                station.board.progress(self.transfer)
+            elif isinstance(item, Need):
+                self._needed += item.ranges
+                if item.last:
+                    return
+            else:
+                await self._unexpected(item)
+
+    async def _needs(self) -> None:
+        """Wait for the list of missing chunks; show why the receiver waits, if it does."""
+        while True:
+            item = await self._message()
+            if isinstance(item, Need):
+                self._needed += item.ranges
+                if item.last:
+                    return
+            elif isinstance(item, Wait):
+                text = (
+                    f"the receiver needs {format_bytes(item.needed_bytes)} "
+                    f"and has {format_bytes(item.free_bytes)} free"
+                )
+                await self._state(State.PAUSED, (item.code, text))
+            else:
+                await self._unexpected(item)
+
+    # --- messages and states ----------------------------------------------------------
+
+    async def _message(self, *, receipts: bool = False) -> Message | None:
+        """Return the next message not about facts; with ``receipts``, None after facts."""
+        while True:
+            item = await self.link.receive()
+            if isinstance(item, ReceivedChunk):
+                raise RemoteProtocolError("a chunk from the receiver")
+            if not await exchange.handled(self.link, self.station, self.peer, item):
+                return item
+            await self.station.touch(self.transfer)
+            if receipts:
+                return None
+
+    async def _unexpected(self, item: Message | None) -> None:
+        if isinstance(item, Abort):
+            await self.station.write(self._aborted, item)
+            await self.station.touch(self.transfer)
+            raise TransferAbortedError(f"the receiver ended it: {item.code}")
+        if isinstance(item, Bye):
+            raise LinkLostError("the receiver ended the conversation")
+        raise RemoteProtocolError("a message out of turn")
+
+    async def _state(self, state: State, reason: tuple[str, str] | None) -> None:
+        await self.station.write(self._set_state, state, reason)
+        await self.station.touch(self.transfer)
+
+    def _set_state(self, tx: Tx, state: State, reason: tuple[str, str] | None) -> None:
+        row = transfers.get(tx, self.transfer)
+        if row.state in ENDED or row.state in WHOLE:
+            return
+        now = self.station.now_ms()
+        why = None if reason is None else Reason(reason[0], reason[1], now)
+        transfers.update(tx, self.transfer, state=state, reason=why, updated_ms=now)
+
+    def _keep_root(self, tx: Tx, root: bytes) -> None:
+        transfers.update(tx, self.transfer, root=root)
+
+    def _fail(self, tx: Tx, error: SourceChangedError) -> None:
+        """The file's name is patient data: it is kept sealed beside the error."""
+        row = transfers.get(tx, self.transfer)
+        if row.state in ENDED:
+            return
+        statements.queue_fact(tx, self.station, row, "failed", {"code": error.code})
+        told = SourceChangedError("a source file is not what was confirmed")
+        endings.end(
+            tx,
+            self.station,
+            row,
+            State.FAILED,
+            event="fail",
+            actor=RULE,
+            outcome="failure",
+            error=told,
+            names=error.text.encode(),
+        )
+
+    def _aborted(self, tx: Tx, abort: Abort) -> None:
+        row = transfers.get(tx, self.transfer)
+        if row.state in ENDED or row.state in WHOLE:
+            return
+        state = _REFUSALS.get(abort.code, State.FAILED)
+        error: MedP2PError = TransferAbortedError(f"the receiver ended it: {abort.code}")
+        endings.end(
+            tx, self.station, row, state, event="abort", actor=PEER,
+            outcome="failure", error=error,
+        )  # fmt: skip

@@ -1,0 +1,204 @@
+"""Sessions with paired peers: who they are, which connections they hold, how each begins.
+
+A session begins with hello (net has done that), then the facts of both sides; only then what
+it was opened for. Source: docs/PROTOCOL.md, "Sessions".
+"""
+
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import trio
+
+from medp2p import limits
+from medp2p.daemon import exchange, greeting
+from medp2p.daemon.receiving import Receiving
+from medp2p.daemon.station import Station
+from medp2p.errors import MedP2PError, RemoteProtocolError, UntrustedPeerError
+from medp2p.model import transfer_id_from_bytes
+from medp2p.net.dial import Identity, dial
+from medp2p.net.guard import guard
+from medp2p.net.link import Link, open_link
+from medp2p.proto.messages import PROTOCOL_LOWEST, Bye, Hello
+from medp2p.vault import peers
+from medp2p.vault.peers import PeerRow
+
+Place = tuple[bytes, str, str | None, int, bool]
+
+
+@dataclass(eq=False)
+class Session:
+    """One authenticated connection and the pinned peer at its other end."""
+
+    link: Link
+    peer: PeerRow
+    ours: bool
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    over: trio.Event = field(default_factory=trio.Event)
+
+    @property
+    def place(self) -> Place:
+        """Return what only one connection at a time may be."""
+        hello = self.link.hello
+        transfer = None if hello.transfer is None else transfer_id_from_bytes(hello.transfer)
+        return (self.peer.noise_key, hello.kind, transfer, hello.index, self.ours)
+
+
+class Sessions:
+    """All connections of this daemon with paired peers."""
+
+    def __init__(self, station: Station) -> None:
+        self._station = station
+        self._held: dict[Place, Session] = {}
+        self.on_arrival: Callable[[bytes], None] = lambda key: None
+
+    # --- opening ----------------------------------------------------------------------
+
+    async def peer(self, key: bytes) -> PeerRow | None:
+        """Return the pinned peer with this key, or None."""
+        return await self._station.read(peers.by_key, key)
+
+    async def open(self, peer: PeerRow, kind: str, transfer: str | None) -> Session:
+        """Dial a peer on all its known addresses; the first that is it wins.
+
+        Raises:
+            UnreachableError: With a line per address.
+            VersionError, KeyAlarmError: It answered, but not as we can go on with.
+        """
+        station = self._station
+        try:
+            link = await dial(
+                station.book.routes(peer),
+                identity=Identity(station.keys.noise_private, station.keys.noise_public),
+                peer_key=peer.noise_key,
+                hello=station.hello(kind, transfer),
+                lowest_version=max(PROTOCOL_LOWEST, peer.highest_version),
+                name=peer.name,
+            )
+        except MedP2PError as error:
+            station.book.away(peer.noise_key, error)
+            await station.touch_peer(peer.noise_key)
+            raise
+        return await self._greeted(link, peer, ours=True)
+
+    async def incoming(self, link: Link) -> None:
+        """Serve a session that a pinned peer has opened (net.listen calls this)."""
+        peer = await self.peer(link.peer_key)
+        if peer is None:
+            raise UntrustedPeerError("its pin was removed meanwhile")
+        session = await self._greeted(link, peer, ours=False)
+        self.on_arrival(peer.noise_key)
+        await self._run(session, lambda: self._serve(session))
+
+    async def _greeted(self, link: Link, peer: PeerRow, *, ours: bool) -> Session:
+        """Keep what hello told; a changed signing key ends it here."""
+        station = self._station
+        alarm = await station.write(greeting.note, station, peer, link.hello, link.version)
+        if alarm is not None:
+            await link.close()
+            raise alarm
+        station.book.online(peer.noise_key, link.address, ours=ours)
+        station.book.note_clock(peer.noise_key, link.hello.clock_ms - station.now_ms())
+        await station.touch_peer(peer.noise_key)
+        fresh = await self.peer(peer.noise_key)
+        return Session(link, fresh or peer, ours)
+
+    # --- running ----------------------------------------------------------------------
+
+    async def conduct(self, session: Session, run: Callable[[], Awaitable[None]]) -> None:
+        """Run a conversation that we have opened; its failure ends it alone."""
+
+        async def whole() -> None:
+            async with open_link(session.link):
+                await self._run(session, run)
+
+        await guard(f"conversation with {session.peer.name}", whole, self._count_bug)
+
+    def _count_bug(self) -> None:
+        self._station.bugs += 1
+
+    async def _run(self, session: Session, run: Callable[[], Awaitable[None]]) -> None:
+        """Take the session's place, exchange facts, then do what it is for."""
+        async with self._hold(session):
+            with session.scope:
+                if session.link.hello.kind != "ping":
+                    await exchange.exchange_facts(session.link, self._station, session.peer)
+                await run()
+
+    @asynccontextmanager
+    async def _hold(self, session: Session) -> AsyncIterator[None]:
+        """Take the session's place; an older connection of the same conversation goes first.
+
+        Raises:
+            RemoteProtocolError: The peer's identity runs twice; nothing is delivered.
+        """
+        try:
+            await self._retire_older(session)
+            self._held[session.place] = session
+            yield
+        finally:
+            session.over.set()
+            if self._held.get(session.place) is session:
+                del self._held[session.place]
+
+    async def _retire_older(self, session: Session) -> None:
+        mine = [s for s in self._held.values() if s.peer.noise_key == session.peer.noise_key]
+        for older in mine:
+            if older.link.hello.run != session.link.hello.run:
+                if await _answers(older.link):
+                    await self._cloned(session)
+                older.scope.cancel()
+                await older.over.wait()
+        same = self._held.get(session.place)
+        if same is not None:
+            same.scope.cancel()
+            await same.over.wait()
+
+    async def _cloned(self, session: Session) -> None:
+        station, peer = self._station, session.peer
+        await station.write(greeting.note_clone, station, peer)
+        await session.link.close()
+        raise RemoteProtocolError("two running daemons share this identity")
+
+    async def _serve(self, session: Session) -> None:
+        """Do what an incoming session was opened for."""
+        hello: Hello = session.link.hello
+        if hello.kind == "transfer":
+            await Receiving(self._station, session.link, session.peer).run()
+            return
+        while not isinstance(message := await session.link.receive(), Bye):
+            if not await exchange.handled(
+                session.link,
+                self._station,
+                session.peer,
+                message,  # type: ignore[arg-type]
+            ):
+                raise RemoteProtocolError("a message out of turn")
+
+    # --- presence ---------------------------------------------------------------------
+
+    def connected(self, key: bytes) -> bool:
+        """Tell whether a connection with this peer is open now."""
+        return any(session.peer.noise_key == key for session in self._held.values())
+
+    async def end_all(self, key: bytes) -> None:
+        """End every connection with a peer whose pin was removed or that is blocked."""
+        for session in [s for s in self._held.values() if s.peer.noise_key == key]:
+            session.scope.cancel()
+            await session.over.wait()
+
+
+async def _answers(link: Link) -> bool:
+    """Tell whether the daemon behind an older connection is still alive."""
+    try:
+        with trio.fail_after(limits.CLONE_PING_SECONDS):
+            await link.ping()
+    except (MedP2PError, trio.TooSlowError):
+        return False
+    return True
+
+
+def jitter(seconds: float) -> float:
+    """Spread a waiting time, so that workstations that woke together do not dial together."""
+    return seconds * random.uniform(0.8, 1.2)  # noqa: S311 - no secret

@@ -1,0 +1,153 @@
+"""This workstation while its daemon runs: what every part of the daemon shares.
+
+Made once by tree.run and passed on; nothing in medp2p is a global.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import msgspec
+import trio
+
+from medp2p import __version__
+from medp2p.daemon.book import Book
+from medp2p.daemon.config import Config
+from medp2p.daemon.events import Events
+from medp2p.daemon.home import Home
+from medp2p.daemon.ledger import Ledger
+from medp2p.daemon.live import Bell, Board
+from medp2p.model import Actor, transfer_id_to_bytes
+from medp2p.proto.messages import Hello
+from medp2p.vault import peers, transfers
+from medp2p.vault.durable import Files
+from medp2p.vault.keyfiles import Keys
+from medp2p.vault.peers import PeerRow
+from medp2p.vault.sealing import SpoolBox, VaultBox
+from medp2p.vault.store import Store, Tx
+from medp2p.vault.transfers import TransferRow
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+#: Features of this software that go beyond protocol 1; none yet.
+FEATURES: list[str] = []
+
+#: What the daemon does on its own account.
+RULE = Actor(os_user=None, via="rule")
+PEER = Actor(os_user=None, via="peer")
+
+
+@dataclass(kw_only=True)
+class Station:
+    """Keys, store, boxes and boards of one running daemon.
+
+    Attributes:
+        run: 16 random bytes of this start; tells a restart from a cloned identity.
+        now_ms: Wall clock, milliseconds since 1970 UTC.
+        describe: How a transfer looks in an event; likewise ``describe_peer``.
+        port: TCP port of the listener, 0 before it listens.
+        pins: Keys of all paired peers, as the listener asks for them.
+    """
+
+    home: Home
+    keys: Keys
+    config: Config
+    store: Store
+    files: Files
+    spool: SpoolBox
+    vault: VaultBox
+    ledger: Ledger
+    events: Events
+    book: Book
+    run: bytes
+    now_ms: Callable[[], int]
+    random_bytes: Callable[[int], bytes]
+    describe: Callable[["Station", TransferRow], dict[str, Any]]
+    describe_peer: Callable[["Station", PeerRow], dict[str, Any]]
+    board: Board = field(default_factory=Board)
+    port: int = 0
+    addresses: list[str] = field(default_factory=list)
+    listening: bool = False
+    started_ms: int = 0
+    bugs: int = 0
+    pins: set[bytes] = field(default_factory=set)
+    pins_changed: Bell = field(default_factory=Bell)
+    erase_bell: Bell = field(default_factory=Bell)
+    #: One thread in the database at a time: SQLite has one writer anyway.
+    write_limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(1))
+    read_limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(4))
+
+    async def write(
+        self, act: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run ``act(tx, ...)`` in one durable transaction, in a worker thread.
+
+        Cancellation: Waits for the commit; a commit that began is never abandoned.
+        """
+
+        def run() -> T:
+            with self.store.write() as tx:
+                return act(tx, *args, **kwargs)
+
+        return await trio.to_thread.run_sync(run, limiter=self.write_limiter)
+
+    async def read(
+        self, act: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run ``act(tx, ...)`` on one consistent view of the database, in a worker thread."""
+
+        def run() -> T:
+            with self.store.read() as tx:
+                return act(tx, *args, **kwargs)
+
+        return await trio.to_thread.run_sync(run, limiter=self.read_limiter)
+
+    def hello(self, kind: str, transfer: str | None = None) -> Hello:
+        """Return our first message for a conversation of this kind."""
+        return Hello(
+            software=f"medp2p {__version__}",
+            features=FEATURES,
+            run=self.run,
+            sign_key=self.keys.sign_public,
+            clock_ms=self.now_ms(),
+            kind=kind,  # type: ignore[arg-type]  # a Literal; kinds come from one table
+            transfer=None if transfer is None else transfer_id_to_bytes(transfer),
+            name=self.config.name,
+            department=self.config.department,
+            place=self.config.place,
+        )
+
+    def answer(self, theirs: Hello) -> Hello:
+        """Return our answer to a peer's hello: the same conversation."""
+        return msgspec.structs.replace(
+            self.hello(theirs.kind), transfer=theirs.transfer, index=theirs.index
+        )
+
+    async def touch(self, transfer: str) -> None:
+        """Tell conversations, janitor and event stream that a transfer has changed."""
+        row = await self.read(transfers.maybe, transfer)
+        if row is None:
+            return
+        if row.erasing:
+            self.erase_bell.ring()
+        self.board.ring(transfer)
+        self.events.publish({"event": "transfer", "transfer": self.describe(self, row)})
+
+    async def tick(self, moved: Iterable[str]) -> None:
+        """Tell the event stream how far moving transfers are."""
+        for transfer in moved:
+            row = await self.read(transfers.maybe, transfer)
+            if row is not None:
+                self.events.publish({"event": "transfer", "transfer": self.describe(self, row)})
+
+    async def touch_peer(self, key: bytes) -> None:
+        """Tell the event stream that a peer came, went or was changed."""
+        row = await self.read(peers.by_key, key)
+        if row is not None:
+            self.events.publish({"event": "peer", "peer": self.describe_peer(self, row)})
+
+    async def refresh_pins(self) -> None:
+        """Take over which peers are paired, after a change of it."""
+        self.pins = {row.noise_key for row in await self.read(peers.all)}
+        self.pins_changed.ring()

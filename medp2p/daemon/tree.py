@@ -1,0 +1,209 @@
+"""The tree of tasks: everything that runs while the daemon does, and how it ends.
+
+``run`` is the whole life of a daemon. Services (the API) come as callables, so that nothing
+here knows what serves them.
+"""
+
+import logging
+import os
+import secrets
+import signal
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from medp2p import limits
+from medp2p.audit import chain
+from medp2p.daemon import keeping, notify, views
+from medp2p.daemon.book import Book
+from medp2p.daemon.config import Config, load_config
+from medp2p.daemon.desk import Desk
+from medp2p.daemon.discovering import run_discovery_for
+from medp2p.daemon.events import Events
+from medp2p.daemon.home import Home, Lock, check_keys, open_home, write_daemon_json
+from medp2p.daemon.ledger import Ledger
+from medp2p.daemon.outbox import Outbox
+from medp2p.daemon.pairing import PairingDesk
+from medp2p.daemon.peering import Peering
+from medp2p.daemon.scans import Scans
+from medp2p.daemon.sessions import Sessions
+from medp2p.daemon.station import RULE, Station
+from medp2p.errors import ConfigError
+from medp2p.net.dial import Identity
+from medp2p.net.listen import ListenStats, open_listeners, serve
+from medp2p.net.stream import format_address
+from medp2p.vault.durable import Files
+from medp2p.vault.keyfiles import Keys
+from medp2p.vault.sealing import SpoolBox, VaultBox
+from medp2p.vault.store import Store
+
+log = logging.getLogger(__name__)
+
+#: Serves the desk for this home until cancelled; reports where through task_status.
+Service = Callable[..., Awaitable[None]]
+
+
+def now_ms() -> int:
+    """Return the wall clock, milliseconds since 1970 UTC."""
+    return time.time_ns() // 1_000_000
+
+
+async def run(
+    path: Path,
+    *,
+    listen: str | None = None,
+    mdns: bool | None = None,
+    services: Sequence[Service] = (),
+    step: Callable[[str], None] = lambda name: None,
+) -> None:
+    """Run the daemon of a home until SIGTERM or SIGINT.
+
+    Args:
+        path: The home; made by ``init``.
+        listen: "ADDR:PORT" in place of the configured one.
+        mdns: Whether to use mDNS, in place of the configured choice.
+        services: Each is started with (desk, home).
+        step: Called before each durable step (vault.durable.STEPS); tests stop there.
+
+    Raises:
+        HomeError, KeyFileError, ConfigError, StoreError: Named in one line each.
+        AlreadyRunningError: Another daemon has this home.
+        ListenError: The address is taken.
+    """
+    home, keys = open_home(path)
+    with ExitStack() as stack:
+        stack.enter_context(Lock(home))
+        config = load_config(home.config_file).with_command_line(listen=listen, mdns=mdns)
+        store = Store.open(home.store, create=False, now_ms=now_ms())
+        stack.callback(store.close)
+        with store.read() as tx:
+            check_keys(tx, home, keys)
+        await _run(_station(home, keys, config, store, step), services)
+
+
+def _station(
+    home: Home, keys: Keys, config: Config, store: Store, step: Callable[[str], None]
+) -> Station:
+    spool = SpoolBox(keys.spool, os.urandom)
+    vault = VaultBox([keys.vault_recipient], keys.vault_identity)
+    return Station(
+        home=home,
+        keys=keys,
+        config=config,
+        store=store,
+        files=Files(step),
+        spool=spool,
+        vault=vault,
+        ledger=Ledger(vault=vault, link=chain.link, now_ms=now_ms),
+        events=Events(),
+        book=Book(now_ms),
+        run=secrets.token_bytes(16),
+        now_ms=now_ms,
+        random_bytes=os.urandom,
+        describe=views.transfer,
+        describe_peer=views.peer,
+        started_ms=now_ms(),
+    )
+
+
+async def _run(station: Station, services: Sequence[Service]) -> None:
+    """Start everything, wait for a signal, park everything."""
+    listeners = await open_listeners(*station.config.listen)
+    names = [listener.socket.getsockname()[:2] for listener in listeners]
+    station.addresses = [format_address(*name) for name in names]
+    station.port = names[0][1]
+    await keeping.recover(station)
+    await station.refresh_pins()
+    sessions = Sessions(station)
+    outbox = Outbox(station, sessions)
+    sessions.on_arrival = outbox.wake
+    async with trio.open_nursery() as nursery:
+        pairing = PairingDesk(station, nursery)
+        desk = Desk(
+            station=station,
+            sessions=sessions,
+            outbox=outbox,
+            scans=Scans(station, nursery),
+            pairing=pairing,
+            peering=Peering(station),
+        )
+        await nursery.start(_listen, station, sessions, pairing, listeners)
+        page = await _start_services(nursery, desk, station, services)
+        nursery.start_soon(keeping.Janitor(station).run)
+        nursery.start_soon(keeping.keep_house, station)
+        nursery.start_soon(outbox.run)
+        nursery.start_soon(_ticker, station)
+        nursery.start_soon(run_discovery_for, station, outbox, pairing)
+        nursery.start_soon(notify.run_watchdog)
+        write_daemon_json(
+            station.home, listen=station.addresses, since_ms=station.started_ms, page=page
+        )
+        notify.ready(f"listening on {', '.join(station.addresses)}")
+        await _signals(desk)
+        notify.stopping()
+        station.listening = False
+        nursery.cancel_scope.cancel()
+
+
+async def _start_services(
+    nursery: trio.Nursery, desk: Desk, station: Station, services: Sequence[Service]
+) -> str | None:
+    told: dict[str, Any] = {}
+    for service in services:
+        told |= await nursery.start(service, desk, station.home) or {}
+    return told.get("page")
+
+
+async def _listen(
+    station: Station,
+    sessions: Sessions,
+    pairing: PairingDesk,
+    listeners: Sequence[trio.SocketListener],
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve the listeners; strangers are counted in memory and noted in groups."""
+    stats = ListenStats()
+    station.listening = True
+    task_status.started()
+    try:
+        await serve(
+            listeners,
+            identity=Identity(station.keys.noise_private, station.keys.noise_public),
+            is_pinned=lambda key: key in station.pins,
+            make_hello=lambda key, hello: station.answer(hello),
+            on_session=sessions.incoming,
+            on_pairing=pairing.waiter,
+            pairing_open=pairing.is_open,
+            on_stranger=station.note_stranger,
+            stats=stats,
+        )
+    finally:
+        station.listening = False
+        station.bugs += stats.bugs
+
+
+async def _ticker(station: Station) -> None:
+    """Tell progress on, a few times a second, while anything moves."""
+    while True:
+        await trio.sleep(limits.TICK_SECONDS)
+        moved, station.board.moved = station.board.moved, set()
+        if moved:
+            await station.tick(moved)
+
+
+async def _signals(desk: Desk) -> None:
+    """Return at SIGTERM or SIGINT; SIGHUP reads the configuration again."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        async for number in signals:
+            if number != signal.SIGHUP:
+                return
+            notify.reloading()
+            try:
+                await desk.reload(RULE)
+            except ConfigError as error:
+                log.error("config.toml is not taken over: %s", error)
+            notify.ready("configuration read again")

@@ -1,0 +1,153 @@
+"""How transfers and peers look in JSON (docs/CLI.md): built from rows, papers and what moves."""
+
+import base64
+import json
+from collections.abc import Iterable
+
+from medp2p import limits
+from medp2p.daemon import papers
+from medp2p.daemon.station import Station
+from medp2p.errors import VaultLockedError
+from medp2p.identity import encode_peer_id, fingerprint_text, key_words
+from medp2p.model import WHOLE, Direction, Entry, Kind
+from medp2p.text import path_text, rfc3339
+from medp2p.vault import facts
+from medp2p.vault.peers import PeerRow
+from medp2p.vault.store import Tx
+from medp2p.vault.transfers import TransferRow
+
+Json = dict[str, object]
+
+
+def when(ms: int | None) -> str | None:
+    """Return a time as RFC 3339 UTC, or None."""
+    return None if ms is None else rfc3339(ms)
+
+
+def named(path: bytes) -> Json:
+    """Return a path as text and byte for byte."""
+    return {"path": path_text(path), "path_b64": base64.b64encode(path).decode()}
+
+
+def transfer(station: Station, row: TransferRow) -> Json:
+    """Return a transfer without anything that is sealed."""
+    live = station.board.live.get(row.id)
+    chunks = max(1, -(-row.length // limits.CHUNK_BYTES))
+    done = live.chunks_done if live is not None else row.chunks_done
+    whole = row.state in WHOLE
+    view: Json = {
+        "id": row.id,
+        "direction": row.direction.value,
+        "peer": row.peer_name,
+        "state": row.state.value,
+        "reason": None
+        if row.reason is None
+        else {
+            "code": row.reason.code,
+            "text": row.reason.text,
+            "since": rfc3339(row.reason.since_ms),
+        },
+        "held": None if row.held is None else json.loads(row.held),
+        "priority": row.priority.value,
+        "files": row.files,
+        "entries": row.entries,
+        "skipped": row.skipped,
+        "bytes": row.file_bytes,
+        "bytes_done": row.file_bytes if whole else row.file_bytes * min(done, chunks) // chunks,
+        "rate": None if live is None else round(live.rate()),
+        "root": None if row.root is None or not whole else row.root.hex(),
+        "created": rfc3339(row.created_ms),
+        "decided": when(row.decided_ms),
+        "sealed": when(row.sealed_ms),
+        "released": when(row.released_ms),
+        "finished": when(row.finished_ms),
+        "error": row.error,
+    }
+    return view
+
+
+def with_papers(tx: Tx, station: Station, row: TransferRow) -> Json:
+    """Return a transfer with what its papers say, as far as they can be opened."""
+    view = transfer(station, row)
+    try:
+        if papers.get(tx, station, row.id, papers.SUMMARY) is not None:
+            view["label"] = None
+            view["note"] = papers.summary(tx, station, row.id).note
+        released = papers.get(tx, station, row.id, papers.RELEASED)
+        if released is not None:
+            view["releases"] = json.loads(released)
+            view["released_to"] = view["releases"][-1]
+        names = papers.get(tx, station, row.id, papers.DETAIL)
+        if names is not None and isinstance(row.error, dict):
+            text = f"{row.error['text']}: {names.decode(errors='replace')}"
+            view["error"] = row.error | {"text": text}
+    except VaultLockedError:
+        view.pop("label", None)
+    else:
+        view.setdefault("label", None)
+    return view
+
+
+def full(tx: Tx, station: Station, row: TransferRow, *, entries: bool) -> Json:
+    """Return everything about one transfer: facts and, if asked, its manifest."""
+    view = with_papers(tx, station, row)
+    view["facts"] = [
+        {
+            "fact": fact.kind,
+            "number": fact.number,
+            "time": rfc3339(fact.time_ms),
+            "by": "us" if fact.direction is Direction.OUT else row.peer_name,
+            "acknowledged": fact.acked,
+        }
+        for fact in facts.of_transfer(tx, row.id)
+    ]
+    if (
+        entries
+        and row.scan_id is not None
+        and papers.get(tx, station, row.scan_id, papers.SOURCES) is not None
+    ):
+        skipped = papers.scan(tx, station, row.scan_id).skipped
+        view["skipped_entries"] = [named(item.path) | {"why": item.why} for item in skipped]
+    if entries and papers.get(tx, station, row.id, papers.MANIFEST) is not None:
+        view["entry_list"] = [entry_view(entry) for entry in papers.manifest(tx, station, row.id)]
+    return view
+
+
+def entry_view(entry: Entry) -> Json:
+    """Return one manifest entry."""
+    return named(entry.path) | {
+        "kind": "file" if entry.kind is Kind.FILE else "folder",
+        "bytes": entry.size,
+        "mtime": rfc3339(entry.mtime_ns // 1_000_000),
+    }
+
+
+def peer(station: Station, row: PeerRow) -> Json:
+    """Return a paired workstation, its settings and whether it is there."""
+    return {
+        "name": row.name,
+        "peer_id": encode_peer_id(row.noise_key),
+        "key_words": key_words(row.noise_key),
+        "fingerprint": fingerprint_text(row.noise_key),
+        "told_name": row.told_name,
+        "told_department": row.told_department,
+        "told_place": row.told_place,
+        "software": row.software,
+        "source": row.source,
+        "created": rfc3339(row.created_ms),
+        "verified": when(row.verified_ms),
+        "verified_by": row.verified_by,
+        "addresses": list(row.addresses),
+        "settings": dict(row.settings),
+        "last_seen": when(row.last_seen_ms),
+        **station.book.presence(row.noise_key),
+    }
+
+
+def tally(rows: Iterable[TransferRow]) -> dict[str, dict[str, int]]:
+    """Count transfers by direction and state."""
+    counts: dict[str, dict[str, int]] = {side.value: {} for side in Direction}
+    for row in rows:
+        side = counts[row.direction.value]
+        side[row.state.value] = side.get(row.state.value, 0) + 1
+    return counts
