@@ -1,0 +1,268 @@
+"""The audit log as the daemon writes and reads it: who did what, when, to which transfer.
+
+Records are written in the transaction of the act, so that no act is without its record. What is
+in clear never names a patient, a file or a folder; such facts go into ``patient``, which is
+sealed for the vault key. Refused strangers are counted, and chained once an hour.
+"""
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+
+from medp2p.audit import chain
+from medp2p.errors import SealBrokenError, VaultLockedError
+from medp2p.identity import encode_peer_id
+from medp2p.limits import MAX_STRANGER_ROWS
+from medp2p.model import Actor
+from medp2p.text import rfc3339
+from medp2p.vault import log
+from medp2p.vault.sealing import VaultBox
+from medp2p.vault.store import Tx
+
+#: Records read at a time while the chain is followed.
+_PORTION = 1000
+#: Records about what nobody in particular did.
+_RULE = Actor(os_user=None, via="rule")
+
+
+class Ledger:
+    """Writes and reads audit records, alarms and strangers.
+
+    Every method that takes a transaction may run in any thread.
+
+    Args:
+        vault: Seals patient facts; opens them unless the vault is locked.
+        now_ms: Wall clock, milliseconds since 1970 UTC.
+        link: Hash function of the chain.
+    """
+
+    def __init__(
+        self, vault: VaultBox, now_ms: Callable[[], int], link: log.Link = chain.link
+    ) -> None:
+        self._vault = vault
+        self._now_ms = now_ms
+        self._link = link
+        self._strangers: Counter[tuple[str, str]] = Counter()
+        self._strangers_lock = threading.Lock()
+
+    # --- writing --------------------------------------------------------------------------
+
+    def record(
+        self,
+        tx: Tx,
+        *,
+        event: str,
+        actor: Actor,
+        outcome: str = "ok",
+        peer: str | None = None,
+        peer_key: bytes | None = None,
+        transfer: str | None = None,
+        detail: dict[str, object] | None = None,
+        patient: dict[str, object] | None = None,
+    ) -> int:
+        """Append a record; return its number.
+
+        Args:
+            tx: The write transaction of the act.
+            event: What was done: "offer", "accept", "pair", ...
+            actor: Who did it.
+            outcome: "ok", "refused", "failure", "alarm", ...
+            peer: Local name of the peer.
+            peer_key: Its X25519 key; the record has the peer ID.
+            transfer: Id.
+            detail: JSON values in clear; nothing that names a patient, a file or a folder.
+            patient: What does; sealed.
+
+        Raises:
+            AuditError: A value is not JSON.
+        """
+        sealed = None
+        if patient is not None:
+            plain = json.dumps(patient, sort_keys=True).encode()
+            sealed = self._vault.seal(plain, _context(log.head(tx)[0] + 1))
+        fields: dict[str, object] = {
+            "time": rfc3339(self._now_ms()),
+            "event": event,
+            "actor": actor.to_json(),
+            "outcome": outcome,
+            "peer": peer,
+            "peer_id": None if peer_key is None else encode_peer_id(peer_key),
+            "transfer": transfer,
+            "detail": detail or {},
+        }
+        return log.append(tx, chain.encode_record(fields, sealed), sealed, self._link)
+
+    def alarm(
+        self,
+        tx: Tx,
+        *,
+        kind: str,
+        text: str,
+        peer: str | None = None,
+        peer_key: bytes | None = None,
+        actor: Actor = _RULE,
+        detail: dict[str, object] | None = None,
+    ) -> int:
+        """Raise an alarm with its audit record; return the alarm's id.
+
+        The same alarm again, before a person has acknowledged it, is counted, not chained.
+
+        Args:
+            tx: Write transaction; commit it, whatever error follows.
+            kind: Stable word, such as "key-alarm".
+            text: A sentence for a person; no patient data.
+            peer: Local name.
+            peer_key: Key that is pinned for it, or that was shown.
+            actor: Whose act brought it up.
+            detail: As for record.
+        """
+        open_before = {alarm.id for alarm in log.alarms(tx, unacknowledged_only=True)}
+        number = log.add_alarm(tx, kind, peer, text, self._now_ms())
+        if number not in open_before:
+            self.record(
+                tx,
+                event="alarm",
+                actor=actor,
+                outcome="alarm",
+                peer=peer,
+                peer_key=peer_key,
+                detail={"kind": kind, "alarm": number, **(detail or {})},
+            )
+        return number
+
+    def acknowledge(self, tx: Tx, actor: Actor, alarm: int) -> dict[str, object]:
+        """Note that a person has seen an alarm; return it.
+
+        Raises:
+            NotFoundError: There is none with this id.
+        """
+        log.acknowledge_alarm(tx, alarm)
+        found = next(row for row in log.alarms(tx) if row.id == alarm)
+        self.record(
+            tx,
+            event="acknowledge",
+            actor=actor,
+            peer=found.peer,
+            detail={"kind": found.kind, "alarm": alarm},
+        )
+        return _alarm(found)
+
+    # --- strangers ------------------------------------------------------------------------
+
+    def note_stranger(self, address: str, reason: str) -> None:
+        """Count a refused connection; never waits, and nothing is written before summarising.
+
+        Args:
+            address: IP address without port.
+            reason: One of our own words; nothing that the stranger said.
+        """
+        with self._strangers_lock:
+            if len(self._strangers) >= MAX_STRANGER_ROWS:
+                address = log.OTHERS
+            self._strangers[address, reason] += 1
+
+    def write_strangers(self, tx: Tx) -> None:
+        """Put what was counted since the last time into the bounded ring."""
+        with self._strangers_lock:
+            counted, self._strangers = self._strangers, Counter()
+        now = self._now_ms()
+        for (address, reason), count in counted.items():
+            log.note_stranger(tx, address, reason, now, count)
+
+    def summarise_strangers(self, tx: Tx) -> None:
+        """Also chain one record per address and hour for the hours that are over."""
+        self.write_strangers(tx)
+        for summary in log.hourly_summaries(tx, self._now_ms()):
+            self.record(
+                tx,
+                event="strangers",
+                actor=_RULE,
+                outcome="refused",
+                detail={
+                    "address": summary.address,
+                    "hour": rfc3339(summary.hour_ms),
+                    "reasons": dict(summary.reasons),
+                },
+            )
+
+    def strangers(self, tx: Tx, limit: int = 100) -> list[dict[str, object]]:
+        """Return refused addresses, the latest first."""
+        return [
+            {
+                "address": row.address,
+                "reason": row.reason,
+                "first": rfc3339(row.first_ms),
+                "last": rfc3339(row.last_ms),
+                "count": row.count,
+            }
+            for row in log.strangers(tx, limit)
+        ]
+
+    # --- reading --------------------------------------------------------------------------
+
+    def list(self, tx: Tx, limit: int, after: int = -1) -> list[dict[str, object]]:
+        """Return records, ascending.
+
+        Args:
+            tx: Any transaction.
+            limit: At most so many.
+            after: Go on after this number; -1: the newest ones.
+
+        Returns:
+            ``seq, time, event, actor, outcome, peer, peer_id, transfer, detail, hash`` and
+            ``label``: the patient facts or null; absent while the vault is locked.
+        """
+        if after < 0:
+            rows = log.entries(tx, limit=limit, newest_first=True)[::-1]
+        else:
+            rows = log.entries(tx, after_seq=after, limit=limit)
+        return [self._shown(row) for row in rows]
+
+    def verify(self, tx: Tx) -> dict[str, object]:
+        """Follow the whole chain; return ``count, head, ok, broken_at, text, erased``."""
+        result = chain.verify(_records(tx), head=log.head(tx))
+        return asdict(result) | {"head": result.head.hex(), "ok": result.ok}
+
+    def alarms(self, tx: Tx, *, open_only: bool = False) -> Sequence[dict[str, object]]:
+        """Return alarms, the newest first: ``id, time, kind, peer, text, acknowledged, ...``."""
+        return [_alarm(row) for row in log.alarms(tx, unacknowledged_only=open_only)]
+
+    def _shown(self, row: log.LogRow) -> dict[str, object]:
+        shown = {"seq": row.seq, **chain.decode_record(row.record), "hash": row.hash.hex()}
+        try:
+            shown["label"] = None
+            if row.sealed is not None:
+                shown["label"] = json.loads(self._vault.open(row.sealed, _context(row.seq)))
+        except VaultLockedError:
+            del shown["label"]
+        except (SealBrokenError, ValueError):
+            shown["damaged"] = True
+        return shown
+
+
+def _records(tx: Tx) -> Iterator[tuple[int, bytes, bytes | None, bytes]]:
+    """Yield the records in portions: verifying may stop in the middle."""
+    after = 0
+    while rows := log.entries(tx, after_seq=after, limit=_PORTION):
+        for row in rows:
+            yield row.seq, row.record, row.sealed, row.hash
+        after = rows[-1].seq
+
+
+def _context(seq: int) -> str:
+    return f"audit {seq}"
+
+
+def _alarm(row: log.AlarmRow) -> dict[str, object]:
+    return {
+        "id": row.id,
+        "time": rfc3339(row.last_ms),
+        "first": rfc3339(row.first_ms),
+        "count": row.count,
+        "kind": row.kind,
+        "peer": row.peer,
+        "text": row.text,
+        "acknowledged": row.acknowledged,
+    }
