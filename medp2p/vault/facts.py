@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from medp2p.errors import ConflictError
 from medp2p.limits import MAX_FACTS
 from medp2p.model import Direction
+from medp2p.vault import meta
 from medp2p.vault.store import Tx
 
 
@@ -24,7 +25,7 @@ class FactRow:
         transfer: Id of the transfer.
         kind: "sealed", "opened", "released", ...
         time_ms: When it became so, by the clock of the side that says it.
-        statement: The signed bytes.
+        statement: The signed bytes, sealed by the caller (a reason may name a patient).
         signature: Ed25519, 64 bytes.
         acked: The peer has applied it and all before it; always true of "in".
     """
@@ -46,7 +47,28 @@ _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM facts"  # noqa: S608 - names from 
 
 def next_number(tx: Tx, peer_key: bytes) -> int:
     """Return the number of the next fact for this peer; it must be part of what is signed."""
-    return _last(tx, peer_key, Direction.OUT) + 1
+    floor = int(meta.get(tx, _floor_key(peer_key)) or 0)
+    return max(_last(tx, peer_key, Direction.OUT), floor) + 1
+
+
+def raise_floor(tx: Tx, peer_key: bytes, number: int) -> bool:
+    """Never again use a number up to ``number``: the peer says that it has applied them.
+
+    Returns:
+        True when we have no such number: this home was put back to an older state.
+    """
+    if number < next_number(tx, peer_key):
+        return False
+    meta.put(tx, _floor_key(peer_key), str(number))
+    return True
+
+
+def replace_statement(tx: Tx, row: FactRow, statement: bytes) -> None:
+    """Keep the statement of a fact of ours sealed in another way."""
+    tx.execute(
+        "UPDATE facts SET statement = ? WHERE peer_key = ? AND direction = 'out' AND number = ?",
+        (statement, row.peer_key, row.number),
+    )
 
 
 def add_out(tx: Tx, row: FactRow) -> None:
@@ -105,10 +127,10 @@ def add_in(tx: Tx, row: FactRow) -> bool:
         _insert(tx, row, Direction.IN, acked=True)
         return True
     known = tx.execute(
-        "SELECT statement FROM facts WHERE peer_key = ? AND direction = 'in' AND number = ?",
+        "SELECT signature FROM facts WHERE peer_key = ? AND direction = 'in' AND number = ?",
         (row.peer_key, row.number),
     ).fetchone()
-    if known is not None and known[0] != row.statement:
+    if known is not None and known[0] != row.signature:
         raise ConflictError(
             f"the peer used fact number {row.number} for two different statements",
             hint="was that workstation restored from a backup, or copied?",
@@ -127,6 +149,10 @@ def of_transfer(tx: Tx, transfer_id: str) -> list[FactRow]:
         f"{_SELECT} WHERE transfer = ? ORDER BY time_ms, direction, number", (transfer_id,)
     )
     return [_decode(row) for row in rows]
+
+
+def _floor_key(peer_key: bytes) -> str:
+    return f"fact-floor:{peer_key.hex()}"
 
 
 def _last(tx: Tx, peer_key: bytes, direction: Direction) -> int:

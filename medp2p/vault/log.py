@@ -308,12 +308,15 @@ def _stranger_known(tx: Tx, address: str, reason: str, now_ms: int) -> bool:
 
 def _ring_is_full(tx: Tx) -> bool:
     (count,) = tx.execute("SELECT count(*) FROM strangers").fetchone()
-    if count < MAX_STRANGER_ROWS:
+    too_many = count + 1 - MAX_STRANGER_ROWS
+    if too_many <= 0:
         return False
     freed = tx.execute(
-        "DELETE FROM strangers WHERE id = (SELECT min(id) FROM strangers WHERE reported = 1)"
+        "DELETE FROM strangers WHERE id IN"
+        " (SELECT id FROM strangers WHERE reported = 1 ORDER BY id LIMIT ?)",
+        (too_many,),
     ).rowcount
-    return freed == 0
+    return bool(freed < too_many)
 
 
 def _bounded(addresses: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:

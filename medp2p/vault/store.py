@@ -25,7 +25,7 @@ from medp2p.vault.durable import Files
 Value = str | bytes | int | float | None
 
 _DAMAGED_HINT = (
-    "keep a copy of it together with its -wal and -shm files, then put a backup in its place; "
+    "move it away together with its -wal and -shm files and put a backup in its place; "
     "the sealed files beside it stay readable with age and keys/vault.key (docs/VAULT.md)"
 )
 

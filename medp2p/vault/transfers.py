@@ -127,7 +127,7 @@ def find(tx: Tx, prefix: str, direction: Direction | None = None) -> TransferRow
     rows = [_decode(row) for row in tx.execute(sql, values)] if wanted.isalnum() else []
     if not rows:
         raise NotFoundError("no transfer has an id that begins so", hint=_hint(direction))
-    if len(rows) > 1 and rows[0].id != wanted:
+    if len(rows) > 1:
         ids = ", ".join(row.id for row in rows[:_CANDIDATES])
         more = " and more" if len(rows) > _CANDIDATES else ""
         raise NotFoundError(f"several transfers begin so: {ids}{more}", hint="type more of the id")
