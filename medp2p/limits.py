@@ -42,6 +42,8 @@ MAX_RANGES = 8192
 #: Facts in one message.
 MAX_FACTS = 64
 MAX_FACT_BYTES = 4 * KIB
+#: Named details of one fact: a reason and a few counts.
+MAX_FACT_DETAILS = 16
 #: Label (what must be checked by a person) and note of one offer.
 MAX_LABEL_BYTES = 48 * KIB
 MAX_NOTE_BYTES = 4 * KIB
@@ -182,6 +184,8 @@ MAX_PENDING_EVENTS = 256
 MAX_ADDRESSES_PER_PEER = 16
 #: How long the last word about a peer (reached, or not) is believed: five idle reconnects.
 PRESENCE_SECONDS = 300.0
+#: A peer heard of within this time is not called on only to see whether it is there.
+PRESENCE_CALL_SECONDS = 120.0
 #: A clock this far from a peer's is shown: dates in two audit logs no longer compare.
 CLOCK_SKEW_SECONDS = 120.0
 #: One step of a pairing run (a message each way); SPAKE2 itself takes milliseconds.
@@ -211,9 +215,7 @@ API_SEND_SECONDS = 10.0
 API_IDLE_SECONDS = 15.0
 #: An event stream says something at least so often; its reader looks again at what it waits for.
 API_TICK_SECONDS = 5.0
-#: Longest wait for a change inside one request; the client asks again.
-API_POLL_SECONDS = 20.0
-#: The command line waits so long for an answer: longer than API_POLL_SECONDS, and longer than a
+#: The command line waits so long for an answer: longer than SCAN_POLL_SECONDS, and longer than a
 #: daemon is busy with a commit. Acts that read a whole transfer have no bound: if the daemon
 #: ends, its socket closes.
 API_ANSWER_SECONDS = 40.0
@@ -237,6 +239,12 @@ MAX_AGE_HEADER_BYTES = 16 * KIB
 MAX_BLOB_BYTES = 512 * MIB
 #: A key file holds one line and a comment.
 MAX_KEY_FILE_BYTES = 4 * KIB
+#: Name of one file or folder: Linux NAME_MAX, and what almost every file system holds.
+MAX_NAME_BYTES = 255
+#: Folders that a release keeps open: enough for a study's, far below any descriptor limit.
+MAX_OPEN_FOLDERS = 64
+#: Smallest piece that file systems give out: a release of many small files needs one for each.
+DISK_BLOCK_BYTES = 4 * KIB
 
 # --- the database -------------------------------------------------------------------------
 
