@@ -20,10 +20,9 @@ from medp2p.daemon.scans import Scans
 from medp2p.daemon.sessions import Sessions
 from medp2p.daemon.station import Station
 from medp2p.daemon.views import Json
-from medp2p.errors import ConflictError, NotFoundError
+from medp2p.errors import ConflictError
 from medp2p.identity import encode_peer_id, key_words
 from medp2p.model import ENDED, WHOLE, Actor, Direction, State
-from medp2p.vault import log as chain
 from medp2p.vault import peers, transfers
 from medp2p.vault.store import Tx
 from medp2p.vault.transfers import TransferRow
@@ -64,7 +63,7 @@ class Desk:
             "since": views.when(station.started_ms),
             "listen": station.addresses,
             "accepting": station.listening,
-            "mdns": station.mdns_state(),
+            "mdns": station.mdns,
             "vault": {
                 "locked": station.vault.locked,
                 "key_in_clear": not station.vault.locked,
@@ -73,7 +72,7 @@ class Desk:
             "peers": [self._presence(row) for row in peers.all(tx)],
             "transfers": [views.transfer(station, row) for row in rows],
             "undecided": sum(row.state is State.OFFERED for row in rows if _incoming(row)),
-            "alarms": len(chain.alarms(tx, unacknowledged_only=True)),
+            "alarms": len(station.ledger.alarms(tx, open_only=True)),
             "bugs": station.bugs,
         }
 
@@ -99,7 +98,7 @@ class Desk:
         """Read config.toml again; on an error the old values hold."""
         station = self._station
         fresh = await trio.to_thread.run_sync(load_config, station.home.config_file)
-        await station.write(_audit, station, actor, "config", {})
+        await station.write(station.ledger.record, event="config", actor=actor)
         station.config = fresh
         return effective(station.config)
 
@@ -111,7 +110,7 @@ class Desk:
 
     async def nearby(self) -> list[Json]:
         """Return who mDNS shows, paired or not."""
-        return self._station.book.nearby()
+        return self._station.book.nearby(await self._station.read(peers.all))
 
     async def peers(self) -> list[Json]:
         """Return all paired workstations by name."""
@@ -141,6 +140,7 @@ class Desk:
         """Take a pin away; its connections end at once."""
         row = await self._peering.remove(actor, name)
         await self._sessions.end_all(row.noise_key)
+        self._station.book.forget(row.noise_key)
         return views.peer(self._station, row)
 
     async def pairing_open(self, actor: Actor) -> Json:
@@ -261,21 +261,11 @@ class Desk:
 
     async def alarms(self) -> list[Json]:
         """Return all alarms, newest first."""
-        rows = await self._station.read(chain.alarms)
-        return [_alarm(row) for row in rows]
+        return list(await self._station.read(self._station.ledger.alarms))
 
     async def acknowledge(self, actor: Actor, alarm: int) -> Json:
         """Record that a person has seen an alarm."""
-
-        def seen(tx: Tx) -> Json:
-            chain.acknowledge_alarm(tx, alarm)
-            _audit(tx, self._station, actor, "alarm-seen", {"alarm": alarm})
-            for row in chain.alarms(tx):
-                if row.id == alarm:
-                    return _alarm(row)
-            raise NotFoundError(f"no alarm {alarm}")
-
-        return await self._station.write(seen)
+        return await self._station.write(self._station.ledger.acknowledge, actor, alarm)
 
     async def events(self) -> AsyncGenerator[Json, None]:
         """Yield a first snapshot of the status, then what changes."""
@@ -287,32 +277,6 @@ class Desk:
 
 def _incoming(row: TransferRow) -> bool:
     return row.direction is Direction.IN
-
-
-def _alarm(row: chain.AlarmRow) -> Json:
-    return {
-        "id": row.id,
-        "time": views.when(row.last_ms),
-        "kind": row.kind,
-        "peer": row.peer,
-        "text": row.text,
-        "count": row.count,
-        "acknowledged": row.acknowledged,
-    }
-
-
-def _audit(tx: Tx, station: Station, actor: Actor, event: str, detail: dict[str, object]) -> None:
-    station.ledger.record(
-        tx,
-        event=event,
-        actor=actor,
-        peer=None,
-        peer_key=None,
-        transfer=None,
-        outcome="ok",
-        detail=detail,
-        patient=None,
-    )
 
 
 def _cancel(tx: Tx, station: Station, actor: Actor, prefix: str) -> TransferRow:

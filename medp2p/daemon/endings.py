@@ -72,7 +72,6 @@ def record(
         transfer=row.id,
         outcome=outcome,
         detail=detail or {},
-        patient=None,
     )
 
 

@@ -6,13 +6,12 @@ Source: docs/PROTOCOL.md, "Facts".
 import logging
 
 from medp2p import limits
-from medp2p.daemon import endings
+from medp2p.daemon import endings, statements
 from medp2p.daemon.station import Station
-from medp2p.errors import RemoteProtocolError
-from medp2p.model import transfer_id_from_bytes
+from medp2p.errors import ConflictError, LinkLostError, RemoteProtocolError
 from medp2p.net.link import Link
 from medp2p.proto import facts as signed
-from medp2p.proto.messages import Fact, Facts, FactsAck, Message
+from medp2p.proto.messages import Bye, Facts, FactsAck, Message
 from medp2p.vault import facts
 from medp2p.vault.peers import PeerRow
 from medp2p.vault.store import Tx
@@ -25,9 +24,9 @@ def pending(tx: Tx, peer_key: bytes) -> list[facts.FactRow]:
     return facts.pending(tx, peer_key, limits.MAX_FACTS)
 
 
-def to_message(rows: list[facts.FactRow]) -> Facts:
+def to_message(station: Station, rows: list[facts.FactRow]) -> Facts:
     """Return the message that carries these facts."""
-    return Facts(facts=[Fact(row.statement, row.signature) for row in rows], last=True)
+    return Facts(facts=[statements.opened(station, row) for row in rows], last=True)
 
 
 async def exchange_facts(link: Link, station: Station, peer: PeerRow) -> None:
@@ -37,7 +36,7 @@ async def exchange_facts(link: Link, station: Station, peer: PeerRow) -> None:
         RemoteProtocolError: A fact is not signed by the pinned key of the peer.
     """
     rows = await station.read(pending, peer.noise_key)
-    await link.send(to_message(rows))
+    await link.send(to_message(station, rows))
     acknowledged = arrived = False
     while not (acknowledged and arrived):
         message = await link.receive()
@@ -45,8 +44,10 @@ async def exchange_facts(link: Link, station: Station, peer: PeerRow) -> None:
             await take_facts(link, station, peer, message)
             arrived = arrived or message.last
         elif isinstance(message, FactsAck):
-            await station.write(facts.acknowledge, peer.noise_key, message.number)
+            await station.write(statements.acknowledged, station, peer, message.number)
             acknowledged = True
+        elif isinstance(message, Bye):
+            raise LinkLostError("the peer ended the conversation")
         else:
             raise RemoteProtocolError("something else amid the exchange of facts")
 
@@ -54,8 +55,9 @@ async def exchange_facts(link: Link, station: Station, peer: PeerRow) -> None:
 async def deliver(link: Link, station: Station, peer: PeerRow) -> None:
     """Send facts that came up during a conversation; their FactsAck is read elsewhere."""
     rows = await station.read(pending, peer.noise_key)
-    if rows:
-        await link.send(to_message(rows))
+    message = to_message(station, rows)
+    if rows and link.conversation.may_send(message):  # else a batch is under way already
+        await link.send(message)
 
 
 async def take_facts(link: Link, station: Station, peer: PeerRow, message: Facts) -> None:
@@ -70,7 +72,7 @@ async def handled(link: Link, station: Station, peer: PeerRow, message: Message)
     if isinstance(message, Facts):
         await take_facts(link, station, peer, message)
     elif isinstance(message, FactsAck):
-        await station.write(facts.acknowledge, peer.noise_key, message.number)
+        await station.write(statements.acknowledged, station, peer, message.number)
     else:
         return False
     return True
@@ -89,17 +91,13 @@ def apply_facts(tx: Tx, station: Station, peer: PeerRow, message: Facts) -> int:
         mine, theirs = station.keys.noise_public, peer.noise_key
         if {statement.sender, statement.receiver} != {mine, theirs}:
             raise RemoteProtocolError("a fact between other parties")
-        row = facts.FactRow(
-            peer_key=theirs,
-            direction="in",
-            number=statement.number,
-            transfer=transfer_id_from_bytes(statement.transfer),
-            kind=statement.fact,
-            time_ms=statement.time_ms,
-            statement=fact.statement,
-            signature=fact.signature,
-            acked=True,
-        )
-        if facts.add_in(tx, row):
+        try:
+            fresh = statements.keep_theirs(tx, station, theirs, fact, statement)
+        except ConflictError as error:  # it goes on with higher numbers once it has heard ours
+            station.ledger.alarm(
+                tx, kind="set-back", text=error.text, peer=peer.name, peer_key=theirs
+            )
+            continue
+        if fresh:
             endings.apply_statement(tx, station, peer, statement)
     return facts.last_in(tx, peer.noise_key)

@@ -3,7 +3,6 @@
 from medp2p.daemon.station import PEER, Station
 from medp2p.errors import KeyAlarmError
 from medp2p.proto.messages import Hello
-from medp2p.vault import log as chain
 from medp2p.vault import peers
 from medp2p.vault.peers import PeerRow
 from medp2p.vault.store import Tx
@@ -17,10 +16,10 @@ def note(
 ) -> KeyAlarmError | None:
     """Keep what a peer told about itself; return an alarm where its signing key changed.
 
-    The pinned signing key is never updated: a change is an alarm, audited, once an hour.
+    The pinned signing key is never updated: a change is an alarm, audited.
     """
     if peer.sign_key is not None and peer.sign_key != hello.sign_key:
-        alarm(tx, station, peer, "key-change", "its signing key differs from the pinned one")
+        _alarm(tx, station, peer, "key-change", "its signing key differs from the pinned one")
         return KeyAlarmError(f"{peer.name} signs with another key than the pinned one")
     now = station.now_ms()
     told = {
@@ -42,25 +41,16 @@ def note(
 
 def note_clone(tx: Tx, station: Station, peer: PeerRow) -> None:
     """Two daemons that run at the same time answered as this peer."""
-    alarm(tx, station, peer, "cloned-identity", "two running daemons share its identity")
+    _alarm(tx, station, peer, "cloned-identity", "two running daemons share its identity")
 
 
-def alarm(tx: Tx, station: Station, peer: PeerRow, kind: str, text: str) -> None:
-    """Raise an alarm about a peer, with its audit record."""
-    if any(
-        known.kind == kind and known.peer == peer.name
-        for known in chain.alarms(tx, unacknowledged_only=True)
-    ):
-        return
-    chain.add_alarm(tx, kind, peer.name, text, station.now_ms())
-    station.ledger.record(
-        tx,
-        event="alarm",
-        actor=PEER,
-        peer=peer.name,
-        peer_key=peer.noise_key,
-        transfer=None,
-        outcome="alarm",
-        detail={"kind": kind},
-        patient=None,
+def note_other(tx: Tx, station: Station, peer: PeerRow, address: str) -> None:
+    """Somebody with another key answers where this peer should."""
+    text = f"another workstation answers at {address}, where {peer.name} should"
+    _alarm(tx, station, peer, "key-alarm", text)
+
+
+def _alarm(tx: Tx, station: Station, peer: PeerRow, kind: str, text: str) -> None:
+    station.ledger.alarm(
+        tx, kind=kind, text=text, peer=peer.name, peer_key=peer.noise_key, actor=PEER
     )

@@ -126,7 +126,7 @@ async def keep_house(station: Station) -> None:
 
 def _tidy(tx: Tx, station: Station) -> list[str]:
     now = station.now_ms()
-    station.ledger.summarise_strangers(tx, now)
+    station.ledger.summarise_strangers(tx)
     changed = []
     oldest = now - station.config.wait_for_peer_seconds * 1000
     for row in transfers.list(tx, Direction.OUT, [State.QUEUED, State.WAITING]):

@@ -99,7 +99,6 @@ def _refuse(tx: Tx, station: Station, peer: PeerRow, transfer: str, code: str) -
         transfer=transfer,
         outcome="refused",
         detail={"code": code},
-        patient=None,
     )
     return Verdict(refused=code)
 

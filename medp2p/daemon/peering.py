@@ -108,7 +108,6 @@ class Peering:
             transfer=None,
             outcome="ok",
             detail=detail,
-            patient=None,
         )
 
     async def _told(self, row: PeerRow) -> None:

@@ -23,7 +23,7 @@ from medp2p.errors import (
     SourceChangedError,
     TransferAbortedError,
 )
-from medp2p.model import ENDED, WHOLE, Entry, Kind, Reason, State
+from medp2p.model import ENDED, WHOLE, Direction, Entry, Kind, Reason, State
 from medp2p.net.link import Link, ReceivedChunk
 from medp2p.proto.messages import Abort, Answer, Bye, Commit, Message, Need, Offer, Page
 from medp2p.vault import facts, journal, transfers
@@ -120,9 +120,9 @@ class Receiving:
         rows = [
             row
             for row in await self.station.read(facts.of_transfer, self.transfer)
-            if row.direction == "out"
+            if row.direction is Direction.OUT
         ]
-        await self.link.send(exchange.to_message(rows))
+        await self.link.send(exchange.to_message(self.station, rows))
         await self.link.send(Answer("ended"))
         await self._until_bye()
 
@@ -133,6 +133,8 @@ class Receiving:
         if await self.station.read(transfers.get_blob, row.id, papers.MANIFEST) is not None:
             geometry = await self.station.read(papers.layout, self.station, row.id)
             await self.link.send(Answer("accepted", pages=2**32 - 1))
+            while not (await self._expect(Page)).last:
+                pass
             return geometry
         await self.link.send(Answer("accepted"))
         entries: list[Entry] = []

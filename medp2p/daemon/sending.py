@@ -127,8 +127,9 @@ class Sending:
         entries = await self.station.read(papers.manifest, self.station, self.transfer)
         pages = list(layout.pages(entries))
         for number, page in enumerate(pages):
-            if number >= held:
-                await self.link.send(Page(number, page, last=number + 1 == len(pages)))
+            last = number + 1 == len(pages)
+            if number >= held or last:
+                await self.link.send(Page(number, page, last=last))
 
     # --- data -------------------------------------------------------------------------
 

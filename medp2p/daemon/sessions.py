@@ -17,7 +17,7 @@ from medp2p.daemon.receiving import Receiving
 from medp2p.daemon.station import Station
 from medp2p.errors import MedP2PError, RemoteProtocolError, UntrustedPeerError
 from medp2p.model import transfer_id_from_bytes
-from medp2p.net.dial import Identity, dial
+from medp2p.net.dial import DialError, Identity, dial
 from medp2p.net.guard import guard
 from medp2p.net.link import Link, open_link
 from medp2p.proto.messages import PROTOCOL_LOWEST, Bye, Hello
@@ -78,9 +78,17 @@ class Sessions:
             )
         except MedP2PError as error:
             station.book.away(peer.noise_key, error)
+            if isinstance(error, DialError):
+                await self._look_who_is_there(peer, error)
             await station.touch_peer(peer.noise_key)
             raise
         return await self._greeted(link, peer, ours=True)
+
+    async def _look_who_is_there(self, peer: PeerRow, error: DialError) -> None:
+        """Raise an alarm where mDNS shows another key at an address of this peer."""
+        for address in error.wrong_identity:
+            if self._station.book.other_identity_at(peer.noise_key, address) is not None:
+                await self._station.write(greeting.note_other, self._station, peer, address)
 
     async def incoming(self, link: Link) -> None:
         """Serve a session that a pinned peer has opened (net.listen calls this)."""

@@ -2,9 +2,11 @@
 
 from medp2p.daemon.station import Station
 from medp2p.errors import ConflictError
-from medp2p.model import Direction, transfer_id_to_bytes
-from medp2p.proto import facts as signed
+from medp2p.model import Direction, transfer_id_from_bytes, transfer_id_to_bytes
+from medp2p.proto.facts import Statement, sign
+from medp2p.proto.messages import Fact
 from medp2p.vault import facts
+from medp2p.vault.peers import PeerRow
 from medp2p.vault.store import Tx
 from medp2p.vault.transfers import TransferRow
 
@@ -16,7 +18,7 @@ def queue_fact(
 
     Args:
         kind: One of proto.facts.FACT_KINDS.
-        detail: Short words for the other side; no patient data (it is kept in clear).
+        detail: Short words for the other side. Kept sealed: a reason may name a patient.
 
     Raises:
         ConflictError: The transfer has no offer yet, so there is nothing to state.
@@ -27,7 +29,7 @@ def queue_fact(
     mine, theirs = station.keys.noise_public, row.peer_key
     number = facts.next_number(tx, row.peer_key)
     now = station.now_ms()
-    statement = signed.Statement(
+    statement = Statement(
         transfer=transfer_id_to_bytes(row.id),
         offer=row.offer,
         fact=kind,
@@ -38,18 +40,68 @@ def queue_fact(
         root=row.root,
         detail=detail or {},
     )
-    fact = signed.sign(statement, station.keys.sign_private)
+    fact = sign(statement, station.keys.sign_private)
     facts.add_out(
         tx,
         facts.FactRow(
             peer_key=row.peer_key,
-            direction="out",
+            direction=Direction.OUT,
             number=number,
             transfer=row.id,
             kind=kind,
             time_ms=now,
-            statement=fact.statement,
+            statement=station.spool.seal(fact.statement, _context(row.peer_key, number)),
             signature=fact.signature,
             acked=False,
         ),
     )
+
+
+def _context(peer_key: bytes, number: int) -> str:
+    return f"fact {peer_key.hex()} {number}"
+
+
+def opened(station: Station, row: facts.FactRow) -> Fact:
+    """Return a kept fact as it travels.
+
+    Raises:
+        VaultLockedError: It lies under the vault key and that is not at hand.
+    """
+    waiting = row.direction is Direction.OUT and not row.acked
+    box = station.spool if waiting else station.vault
+    return Fact(box.open(row.statement, _context(row.peer_key, row.number)), row.signature)
+
+
+def keep_theirs(tx: Tx, station: Station, peer_key: bytes, fact: Fact, said: Statement) -> bool:
+    """Keep a verified fact of a peer; False when it was applied before.
+
+    Raises:
+        ConflictError: The peer has used the number for another statement.
+    """
+    row = facts.FactRow(
+        peer_key=peer_key,
+        direction=Direction.IN,
+        number=said.number,
+        transfer=transfer_id_from_bytes(said.transfer),
+        kind=said.fact,
+        time_ms=said.time_ms,
+        statement=station.vault.seal(fact.statement, _context(peer_key, said.number)),
+        signature=fact.signature,
+        acked=True,
+    )
+    return facts.add_in(tx, row)
+
+
+def acknowledged(tx: Tx, station: Station, peer: PeerRow, number: int) -> None:
+    """Note that a peer has applied our facts up to a number; they go under the vault key."""
+    if facts.raise_floor(tx, peer.noise_key, number):
+        text = "it has facts of ours that we do not know: was this home put back from a backup?"
+        station.ledger.alarm(
+            tx, kind="set-back", text=text, peer=peer.name, peer_key=peer.noise_key
+        )
+    for row in facts.pending(tx, peer.noise_key):
+        if row.number <= number:
+            statement = opened(station, row).statement
+            sealed = station.vault.seal(statement, _context(peer.noise_key, row.number))
+            facts.replace_statement(tx, row, sealed)
+    facts.acknowledge(tx, peer.noise_key, number)

@@ -73,6 +73,7 @@ class Station:
     bugs: int = 0
     pins: set[bytes] = field(default_factory=set)
     pins_changed: Bell = field(default_factory=Bell)
+    mdns: dict[str, object] = field(default_factory=lambda: {"on": False, "text": "not started"})
     erase_bell: Bell = field(default_factory=Bell)
     #: One thread in the database at a time: SQLite has one writer anyway.
     write_limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(1))

@@ -17,7 +17,6 @@ from typing import Any
 import trio
 
 from medp2p import limits
-from medp2p.audit import chain
 from medp2p.daemon import keeping, notify, views
 from medp2p.daemon.book import Book
 from medp2p.daemon.config import Config, load_config
@@ -98,7 +97,7 @@ def _station(
         files=Files(step),
         spool=spool,
         vault=vault,
-        ledger=Ledger(vault=vault, link=chain.link, now_ms=now_ms),
+        ledger=Ledger(vault, now_ms),
         events=Events(),
         book=Book(now_ms),
         run=secrets.token_bytes(16),
@@ -116,6 +115,7 @@ async def _run(station: Station, services: Sequence[Service]) -> None:
     names = [listener.socket.getsockname()[:2] for listener in listeners]
     station.addresses = [format_address(*name) for name in names]
     station.port = names[0][1]
+    station.book.own_ports = {station.port}
     await keeping.recover(station)
     await station.refresh_pins()
     sessions = Sessions(station)
@@ -178,7 +178,7 @@ async def _listen(
             on_session=sessions.incoming,
             on_pairing=pairing.waiter,
             pairing_open=pairing.is_open,
-            on_stranger=station.note_stranger,
+            on_stranger=station.ledger.note_stranger,
             stats=stats,
         )
     finally:

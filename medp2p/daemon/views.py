@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Iterable
+from typing import Any
 
 from medp2p import limits
 from medp2p.daemon import papers
@@ -16,7 +16,7 @@ from medp2p.vault.peers import PeerRow
 from medp2p.vault.store import Tx
 from medp2p.vault.transfers import TransferRow
 
-Json = dict[str, object]
+Json = dict[str, Any]
 
 
 def when(ms: int | None) -> str | None:
@@ -142,12 +142,3 @@ def peer(station: Station, row: PeerRow) -> Json:
         "last_seen": when(row.last_seen_ms),
         **station.book.presence(row.noise_key),
     }
-
-
-def tally(rows: Iterable[TransferRow]) -> dict[str, dict[str, int]]:
-    """Count transfers by direction and state."""
-    counts: dict[str, dict[str, int]] = {side.value: {} for side in Direction}
-    for row in rows:
-        side = counts[row.direction.value]
-        side[row.state.value] = side.get(row.state.value, 0) + 1
-    return counts
