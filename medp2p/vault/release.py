@@ -1,0 +1,309 @@
+"""Release: a sealed transfer becomes files and folders; verify: the same reading without them.
+
+Every byte is checked twice over: the age file authenticates each piece, and chunk digests, root
+and tar headers are computed anew and must be those that sender and receiver agreed to. Nothing
+has its final name before all of it is right and durable; if anything fails, nothing is left.
+
+No path of the transfer is in any error: paths are patient data, and errors are logged and sent.
+
+Source: docs/VAULT.md, "Release".
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from medp2p import limits
+from medp2p.digest import chunk_digest, root_digest
+from medp2p.errors import (
+    IntegrityError,
+    LocalProtocolError,
+    MedP2PError,
+    NoSpaceError,
+    ReleaseError,
+)
+from medp2p.layout import Bytes, FilePart, Layout
+from medp2p.text import format_bytes
+from medp2p.vault.age_reader import SealReader
+from medp2p.vault.durable import Files, disk_errors
+from medp2p.vault.names import NameRules
+from medp2p.vault.stage import Stage, remove_tree, stages_of
+from medp2p.vault.unpack import Unpacker
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """What a release has made.
+
+    Attributes:
+        path: The new folder, absolute.
+        mapped: (path in the manifest, path below the folder) of names that the target could not
+            hold; the contents of a renamed folder are not listed again.
+    """
+
+    path: bytes
+    mapped: list[tuple[bytes, bytes]]
+
+
+def release(
+    *,
+    reader: SealReader,
+    layout: Layout,
+    key: bytes,
+    offer: bytes,
+    root: bytes,
+    target: bytes | str | Path,
+    name: str,
+    files: Files,
+    progress: Callable[[int], None],
+    cancelled: Callable[[], bool],
+    rules: NameRules | None = None,
+    publishing: Callable[[bytes], None] | None = None,
+    random_bytes: Callable[[int], bytes] = os.urandom,
+) -> Released:
+    """Unpack a sealed transfer into a new folder of its own. Blocks until it is durable.
+
+    Args:
+        reader: The sealed stream; stays open.
+        layout: Of the manifest that was agreed to.
+        key: From digest.stream_key.
+        offer: Offer digest, 32 bytes.
+        root: Root that the receipt names, 32 bytes.
+        target: Absolute path of the folder to release into; made if missing.
+        name: Wanted name of the new folder, such as the short id.
+        files: Where durable steps go through.
+        progress: Is told the bytes of the stream that are done, from this thread.
+        cancelled: Is asked before each chunk.
+        rules: Names that the target can hold; None: found out by trying.
+        publishing: Is told the absolute path that the folder is about to get, just before:
+            whoever keeps that can tell after a crash whether the release was done.
+        random_bytes: Source of the stage's name.
+
+    Returns:
+        Where it lies.
+
+    Raises:
+        IntegrityError: The stream is not what was agreed to.
+        SealBrokenError: The sealed file is damaged.
+        NoSpaceError: The target has not room enough; nothing is left there.
+        ReleaseError: The target cannot be written, or cancelled() said so; nothing is left there.
+    """
+    if not _NAME.match(name):
+        raise LocalProtocolError("a release needs a plain name")
+    where = os.path.normpath(os.fsencode(target))
+    if not os.path.isabs(where):
+        raise ReleaseError("the folder to release into must be given by its whole path")
+    check = _Check(reader, layout, key, offer, root, progress, cancelled)
+    with _target_folder(files, where) as folder:
+        _check_room(folder, layout)
+        with disk_errors(ReleaseError, "the folder to release into cannot be used"):
+            stage = Stage(files, folder, name, random_bytes)
+        try:
+            with disk_errors(ReleaseError, "the release cannot be written"):
+                mapped = _unpack(stage, check, layout, files, rules)
+                tell = publishing or _tell_nobody
+                final = stage.publish(name, lambda found: tell(os.path.join(where, found)))
+        except BaseException:
+            with suppress(OSError, MedP2PError):  # the first error is the one to tell
+                stage.remove()
+            raise
+        with suppress(OSError):  # an empty stage folder harms nobody and is swept later
+            stage.close()
+    return Released(os.path.join(where, final), mapped)
+
+
+def verify(
+    reader: SealReader,
+    layout: Layout,
+    key: bytes,
+    offer: bytes,
+    root: bytes,
+    progress: Callable[[int], None],
+    cancelled: Callable[[], bool],
+) -> None:
+    """Read and check a sealed transfer as a release does, writing nothing. Arguments as there.
+
+    Raises:
+        IntegrityError: The stream is not what was agreed to.
+        SealBrokenError: The sealed file is damaged.
+        ReleaseError: cancelled() said so.
+    """
+    _Check(reader, layout, key, offer, root, progress, cancelled).run(None)
+
+
+def sweep_stages(target: bytes | str | Path, name: str, files: Files) -> int:
+    """Remove what interrupted releases of this name have left in a folder.
+
+    Only folders that a release of this account makes are touched; a release of the same name
+    must not be under way.
+
+    Returns:
+        How many there were.
+
+    Raises:
+        ReleaseError: The folder cannot be read or written.
+    """
+    with disk_errors(ReleaseError, "what an interrupted release has left cannot be removed"):
+        try:
+            folder = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return 0
+        try:
+            found = stages_of(folder, name)
+            for each in found:
+                remove_tree(files, folder, each)
+            return len(found)
+        finally:
+            os.close(folder)
+
+
+class _Check:
+    """Reads the stream once, in order, and proves it; see verify for the arguments."""
+
+    def __init__(
+        self,
+        reader: SealReader,
+        layout: Layout,
+        key: bytes,
+        offer: bytes,
+        root: bytes,
+        progress: Callable[[int], None],
+        cancelled: Callable[[], bool],
+    ) -> None:
+        self._reader = reader
+        self._layout = layout
+        self._key = key
+        self._offer = offer
+        self._root = root
+        self._progress = progress
+        self._cancelled = cancelled
+
+    def run(self, write: Callable[[FilePart, memoryview], None] | None) -> None:
+        """Check everything; hand the files' bytes to write, in order, before the root is known."""
+        if self._reader.size != self._layout.size:
+            raise IntegrityError("the sealed stream has another length than was agreed to")
+        # One thread reads, opens and hashes the next chunk while this one writes.
+        with ThreadPoolExecutor(1, "medp2p-release") as ahead:
+            digests = self._digests(ahead, write)
+            root = root_digest(self._key, self._offer, self._layout.size, digests)
+        if root != self._root:
+            raise IntegrityError("the sealed stream is not the one that was agreed to")
+
+    def _digests(
+        self,
+        ahead: ThreadPoolExecutor,
+        write: Callable[[FilePart, memoryview], None] | None,
+    ) -> Iterator[bytes]:
+        count = self._layout.chunk_count
+        buffers = [memoryview(bytearray(limits.CHUNK_BYTES)) for _ in range(2)]
+        following = ahead.submit(self._read, 0, buffers[0])
+        for index in range(count):
+            if self._cancelled():
+                raise ReleaseError("stopped before it was done")
+            digest = following.result()
+            if index + 1 < count:
+                following = ahead.submit(self._read, index + 1, buffers[(index + 1) % 2])
+            start = index * limits.CHUNK_BYTES
+            length = self._layout.chunk_length(index)
+            self._take(start, buffers[index % 2][:length], write)
+            self._progress(start + length)
+            yield digest
+
+    def _read(self, index: int, buffer: memoryview) -> bytes:
+        view = buffer[: self._layout.chunk_length(index)]
+        self._reader.read_into(index * limits.CHUNK_BYTES, view)
+        return chunk_digest(self._key, index, view)
+
+    def _take(
+        self,
+        start: int,
+        data: memoryview,
+        write: Callable[[FilePart, memoryview], None] | None,
+    ) -> None:
+        at = 0
+        for part in self._layout.segments(start, start + len(data)):
+            if isinstance(part, Bytes):
+                end = at + len(part.data)
+                if data[at:end] != part.data:
+                    raise IntegrityError("a header in the sealed stream was not agreed to")
+            else:
+                end = at + part.length
+                if write is not None:
+                    write(part, data[at:end])
+            at = end
+
+
+def _unpack(
+    stage: Stage, check: _Check, layout: Layout, files: Files, rules: NameRules | None
+) -> list[tuple[bytes, bytes]]:
+    """Fill the stage from the checked stream; return the names that were changed."""
+    unpacker = Unpacker(stage, layout.entries, files, rules or stage.probe())
+    try:
+        check.run(unpacker.write)
+        unpacker.finish()
+    finally:
+        unpacker.close()
+    return unpacker.mapped
+
+
+def _tell_nobody(path: bytes) -> None:
+    pass
+
+
+@contextmanager
+def _target_folder(files: Files, path: bytes) -> Iterator[int]:
+    """Open the folder to release into, made if missing; it goes again if the block fails."""
+    made: list[bytes] = []
+    try:
+        with disk_errors(ReleaseError, "the folder to release into cannot be used"):
+            _make_folders(files, path, made)
+            folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            yield folder
+        finally:
+            os.close(folder)
+    except BaseException:
+        for each in reversed(made):
+            with suppress(OSError):  # no longer empty: somebody else uses it
+                files.step("release-sweep")
+                os.rmdir(each)
+        raise
+
+
+def _make_folders(files: Files, path: bytes, made: list[bytes]) -> None:
+    missing = []
+    while not os.path.lexists(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    for each in reversed(missing):
+        try:
+            files.mkdir(each, 0o755, exact=False, step="release-stage")
+        except FileExistsError:  # another release was quicker
+            continue
+        made.append(each)
+        with suppress(PermissionError):  # a folder that may be gone through but not listed
+            files.fsync_folder(os.path.dirname(each))
+
+
+def _check_room(folder: int, layout: Layout) -> None:
+    """Refuse what cannot fit, before anything is written.
+
+    A sparse source needs its full size here. File systems that tell no size (ramfs, some
+    network mounts) are believed to have room.
+    """
+    block = limits.DISK_BLOCK_BYTES
+    needed = sum(-(-entry.size // block) * block for entry in layout.entries)
+    room = os.fstatvfs(folder)
+    free = room.f_bavail * room.f_frsize
+    if room.f_blocks and needed > free:
+        raise NoSpaceError(
+            f"no space to release: {format_bytes(needed)} are needed, "
+            f"{format_bytes(free)} are free there",
+            hint="make room, or release into another folder",
+        )
