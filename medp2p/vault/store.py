@@ -24,6 +24,18 @@ from medp2p.vault.durable import Files
 
 Value = str | bytes | int | float | None
 
+#: Of every connection. None of them reads the file.
+_SETTINGS = (
+    "foreign_keys = ON",
+    "secure_delete = ON",
+    "synchronous = FULL",
+    # macOS: an ordinary fsync leaves data in the disk's cache. Without effect elsewhere.
+    "fullfsync = ON",
+    "checkpoint_fullfsync = ON",
+    # Sorting never goes to a file outside the home.
+    "temp_store = MEMORY",
+)
+
 _DAMAGED_HINT = (
     "move it away together with its -wal and -shm files and put a backup in its place; "
     "the sealed files beside it stay readable with age and keys/vault.key (docs/VAULT.md)"
@@ -113,28 +125,24 @@ class Store:
         """
         file = Path(path)
         _make_file(file) if create else _check_file(file)
-        try:
+        with _turning_errors(file):
             connection = _connect(file)
-        except sqlite3.Error as error:
-            raise _turned(error, file) from error
-        try:
-            if not create:
-                _check_kind(connection, file)
-                _check_pages(connection, file)
-            _set_up_writer(connection, file)
-            schema.migrate(connection)
-            if create:
-                connection.execute("INSERT INTO meta VALUES ('created_ms', ?)", (str(now_ms),))
-        except sqlite3.Error as error:
-            connection.close()
-            raise _turned(error, file) from error
-        except BaseException:
-            connection.close()
-            raise
+            try:
+                if not create:
+                    _check_kind(connection, file)
+                    _check_pages(connection, file)
+                _set_up_writer(connection, file)
+                schema.migrate(connection)
+                if create:
+                    sql = "INSERT INTO meta VALUES ('created_ms', ?)"
+                    connection.execute(sql, (str(now_ms),))
+            except BaseException:
+                connection.close()
+                raise
         return cls(file, connection)
 
     def close(self) -> None:
-        """Close; waits for a write under way. Readers under way end with an error or normally."""
+        """Close; waits for a write under way. A read under way goes on to its end."""
         with self._write_lock:
             if self._closed:
                 return
@@ -279,14 +287,12 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(
         path, timeout=STORE_BUSY_SECONDS, isolation_level=None, check_same_thread=False
     )
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA secure_delete = ON")
-    connection.execute("PRAGMA synchronous = FULL")
-    # macOS: an ordinary fsync leaves data in the disk's cache. Without effect elsewhere.
-    connection.execute("PRAGMA fullfsync = ON")
-    connection.execute("PRAGMA checkpoint_fullfsync = ON")
-    # Sorting never goes to a file outside the home.
-    connection.execute("PRAGMA temp_store = MEMORY")
+    try:
+        for setting in _SETTINGS:
+            connection.execute(f"PRAGMA {setting}")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

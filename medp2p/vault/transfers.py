@@ -242,7 +242,7 @@ def put_blob(tx: Tx, owner: str, name: str, key_kind: str, blob: bytes) -> None:
     Args:
         tx: Write transaction.
         owner: Id of a transfer or a scan.
-        name: "summary", "manifest", "sources", "filekey", "released" or "detail".
+        name: What it holds: "summary", "manifest", "sources", "filekey", "released" ...
         key_kind: "spool" or "vault": which key opens it.
         blob: Sealed by the caller; never clear text.
     """

@@ -112,6 +112,15 @@ def test_a_good_chain_is_good() -> None:
     )
 
 
+@pytest.mark.parametrize("at", [0, 1, 3])
+def test_a_missing_record_is_named(at: int) -> None:
+    rows = made(5)
+    del rows[at]
+    result = chain.verify(rows)
+    assert result.broken_at == at + 1
+    assert result.text == f"record {at + 1} is missing: {at + 2} comes in its place"
+
+
 def test_verifying_goes_on_after_a_known_record() -> None:
     rows = made(5)
     assert chain.verify(rows[3:], start=(3, rows[2][3]), head=head(rows)).ok

@@ -24,7 +24,7 @@ def fact(number: int, direction: str = "out", **changes: Any) -> facts.FactRow:
         "kind": "sealed",
         "time_ms": NOW_MS + number,
         "statement": b"statement %d" % number,
-        "signature": bytes(64),
+        "signature": b"%064d" % number,
         "acked": direction == "in",
     }
     return facts.FactRow(**{**values, **changes})
@@ -76,8 +76,38 @@ def test_one_number_for_two_statements_is_said(store: Store) -> None:
     with store.write() as tx:
         facts.add_in(tx, fact(1, "in"))
         with pytest.raises(ConflictError, match="fact number 1 for two different") as caught:
-            facts.add_in(tx, fact(1, "in", statement=b"another"))
+            facts.add_in(tx, fact(1, "in", signature=bytes(64)))
         assert "restored from a backup" in (caught.value.hint or "")
+
+
+def test_the_same_fact_sealed_anew_is_the_same_fact(store: Store) -> None:
+    with store.write() as tx:
+        facts.add_in(tx, fact(1, "in"))
+        assert not facts.add_in(tx, fact(1, "in", statement=b"sealed with another nonce"))
+
+
+def test_a_number_that_the_peer_has_seen_is_never_used_again(store: Store) -> None:
+    """This home was put back to an older state, and the peer acknowledges more than it knows."""
+    with store.write() as tx:
+        facts.add_out(tx, fact(1))
+        assert not facts.raise_floor(tx, key(1), 0)
+        assert not facts.raise_floor(tx, key(1), 1)
+        assert facts.raise_floor(tx, key(1), 5)
+        assert facts.next_number(tx, key(1)) == 6
+        assert facts.next_number(tx, key(2)) == 1
+        assert not facts.raise_floor(tx, key(1), 5), "told once"
+        facts.add_out(tx, fact(6))
+        assert facts.next_number(tx, key(1)) == 7
+
+
+def test_a_statement_may_be_sealed_in_another_way(store: Store) -> None:
+    with store.write() as tx:
+        facts.add_out(tx, fact(1))
+        facts.add_out(tx, fact(2))
+        facts.add_in(tx, fact(1, "in"))
+        facts.replace_statement(tx, fact(1), b"sealed to the vault")
+        assert facts.pending(tx, key(1)) == [fact(1, statement=b"sealed to the vault"), fact(2)]
+        assert fact(1, "in") in facts.of_transfer(tx, transfer_id(1))
 
 
 def test_peers_and_directions_do_not_mix(store: Store) -> None:

@@ -250,6 +250,17 @@ def test_a_migration_happens_whole_or_not_at_all(tmp_path: Path) -> None:
         assert connection.execute("SELECT x FROM second").fetchall() == [(2,)]
 
 
+def test_a_full_disk_in_a_migration_leaves_the_version_before(tmp_path: Path) -> None:
+    path = filled(tmp_path / "store.db")
+    big = ("CREATE TABLE second (x)", "INSERT INTO second VALUES (zeroblob(1000000))")
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA max_page_count = 60")
+        with pytest.raises(sqlite3.OperationalError, match="full"):
+            schema.migrate(connection, [*schema.MIGRATIONS, big])
+        assert schema.version(connection) == len(schema.MIGRATIONS)
+        assert not connection.in_transaction
+
+
 # --- transactions -------------------------------------------------------------------------
 
 
