@@ -34,8 +34,6 @@ FACT_KINDS: Final = RECEIVER_FACTS | SENDER_FACTS | EITHER_FACTS
 #: These say that the stream is whole at the receiver: they carry its root.
 WHOLE_FACTS: Final = frozenset({"sealed", "opened", "released"})
 
-MAX_DETAILS: Final = 16
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
@@ -73,7 +71,7 @@ class Statement:
             raise LocalProtocolError("fact with a number or time out of bounds")
         if self.fact in WHOLE_FACTS and self.root is None:
             raise LocalProtocolError(f"fact {self.fact!r} without a root")
-        if len(self.detail) > MAX_DETAILS:
+        if len(self.detail) > limits.MAX_FACT_DETAILS:
             raise LocalProtocolError(f"fact with {len(self.detail)} details")
 
     def encode(self) -> bytes:
@@ -107,7 +105,7 @@ class _Wire(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=
     sender: Key
     receiver: Key
     root: Hash | None
-    detail: Annotated[list[tuple[Word, str]], Meta(max_length=MAX_DETAILS)]
+    detail: Annotated[list[tuple[Word, str]], Meta(max_length=limits.MAX_FACT_DETAILS)]
 
 
 def sign(statement: Statement, private: bytes) -> Fact:
@@ -122,8 +120,7 @@ def sign(statement: Statement, private: bytes) -> Fact:
     """
     raw = statement.encode()
     try:
-        if _decode_untrusted(raw) != statement:
-            raise LocalProtocolError("fact that does not read back")
+        _decode_untrusted(raw)
     except RemoteProtocolError as error:
         raise LocalProtocolError(f"fact that no peer takes: {error}") from error
     return Fact(raw, Ed25519PrivateKey.from_private_bytes(private).sign(DOMAIN + raw))
@@ -175,7 +172,7 @@ def _decode_untrusted(raw: bytes) -> Statement:
             raw=False,
             max_str_len=limits.MAX_FACT_BYTES,
             max_bin_len=32,
-            max_array_len=MAX_DETAILS,
+            max_array_len=limits.MAX_FACT_DETAILS,
             max_map_len=0,
             max_ext_len=0,
         )

@@ -4,7 +4,7 @@ from typing import Any
 import msgpack
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medp2p import limits
@@ -125,6 +125,7 @@ def test_only_canonical_bytes_are_taken() -> None:
         verify_untrusted(Fact(wide, signature), PUBLIC)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_hostile_signed_bytes_raise_nothing_else(raw: bytes) -> None:
     signature = Ed25519PrivateKey.from_private_bytes(PRIVATE).sign(DOMAIN + raw)

@@ -2,7 +2,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -264,6 +264,7 @@ def test_buffered_records_are_handed_over_in_parts() -> None:
     assert reader.chunk_taken() == [ControlFrame(b"tail")]
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_hostile_bytes_raise_nothing_else(data: bytes) -> None:
     receiver = Receiver()
@@ -274,6 +275,7 @@ def test_hostile_bytes_raise_nothing_else(data: bytes) -> None:
     assert not receiver.got
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=1, max_size=200), st.booleans())
 def test_hostile_plain_records_raise_nothing_else(plain: bytes, hello: bool) -> None:
     sender, receiver = Sender(), Receiver()

@@ -1,6 +1,6 @@
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from noise.connection import Keypair, NoiseConnection
 
@@ -115,6 +115,7 @@ def test_low_order_keys_fail(point: bytes) -> None:
         Handshake.session_initiator(ALICE, point, b"p").write()
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_hostile_messages_raise_only_handshake_errors(data: bytes) -> None:
     for handshake in (

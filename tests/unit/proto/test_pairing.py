@@ -133,7 +133,7 @@ def test_hostile_elements_are_refused(element: bytes) -> None:
     assert not left.burnt
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(st.binary(min_size=33, max_size=33))
 def test_random_elements_raise_nothing_else(element: bytes) -> None:
     right = waiter()

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medp2p.errors import LocalProtocolError, RemoteProtocolError, VersionError
@@ -46,6 +46,7 @@ def test_foreign_bytes_are_refused(data: bytes, text: str) -> None:
         decode_preamble_untrusted(data)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=3))
 def test_hostile_bytes(tail: bytes) -> None:
     try:

@@ -3,7 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medp2p import limits
@@ -77,6 +77,7 @@ def test_cut_or_lengthened_bodies_are_refused(size: int) -> None:
             unseal(damaged)
 
 
+@settings(deadline=None)
 @given(st.integers(0, sealed_bytes(70_000) - 1), st.integers(0, 7))
 def test_no_flipped_bit_goes_through(position: int, bit: int) -> None:
     sealed = bytearray(seal(body(70_000)))
@@ -93,6 +94,7 @@ def test_order_and_key_are_authenticated() -> None:
             unseal(data, nonce, key)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=70_000))
 def test_hostile_records_raise_nothing_else(data: bytes) -> None:
     with pytest.raises(RemoteProtocolError):
