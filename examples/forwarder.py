@@ -52,6 +52,7 @@ class Forwarder:
         self._change = threading.Condition()
         self._forward = self._backward = self._cuts = 0
         self._hold_at: int | None = None
+        self._hold_back = False
         self._cut_at: int | None = None
         self._is_down = False
         self._free_at = 0.0
@@ -99,10 +100,15 @@ class Forwarder:
         with self._change:
             self._hold_at = forward
 
-    def go(self) -> None:
-        """End a hold."""
+    def hold_back(self) -> None:
+        """Pass nothing back any more until `go`: the target speaks and is not heard."""
         with self._change:
-            self._hold_at = None
+            self._hold_back = True
+
+    def go(self) -> None:
+        """End both kinds of hold."""
+        with self._change:
+            self._hold_at, self._hold_back = None, False
             self._change.notify_all()
 
     def cut_at(self, forward: int) -> None:
@@ -220,6 +226,10 @@ class Forwarder:
 
     def _back(self, pair: _Pair) -> None:
         while data := pair.far.recv(_BLOCK_BYTES):
+            with self._change:
+                self._change.wait_for(lambda: pair.cut or not self._hold_back)
+                if pair.cut:
+                    raise OSError("cut")
             pair.near.sendall(data)
             with self._change:
                 self._backward += len(data)

@@ -89,7 +89,13 @@ def test_a_forwarder_counts_holds_and_cuts() -> None:
             assert ended(three)
         forwarder.up()
         with socket.create_connection(("127.0.0.1", forwarder.port)) as four:
+            forwarder.hold_back()
             four.sendall(b"y")
+            four.settimeout(0.2)
+            with pytest.raises(TimeoutError):
+                four.recv(1)
+            forwarder.go()
+            four.settimeout(10)
             assert four.recv(1) == b"."
     sink.listener.close()
 
