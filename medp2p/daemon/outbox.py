@@ -12,7 +12,7 @@ from medp2p.daemon.live import Bell
 from medp2p.daemon.sending import Sending
 from medp2p.daemon.sessions import Session, Sessions, jitter
 from medp2p.daemon.station import Station
-from medp2p.errors import LinkLostError, MedP2PError, UnreachableError
+from medp2p.errors import MedP2PError, UnreachableError
 from medp2p.model import ENDED, WHOLE, Direction, Priority, Reason, State
 from medp2p.vault import facts, transfers
 from medp2p.vault.peers import PeerRow
@@ -30,42 +30,61 @@ class Courier:
 
     def __init__(self, station: Station, sessions: Sessions, peer_key: bytes) -> None:
         self._station, self._sessions, self._key = station, sessions, peer_key
-        self.bell = Bell()
+        self._bell = Bell()
         self._running: dict[str, Sending] = {}
         self._scopes: dict[str, trio.CancelScope] = {}
         self._movers = trio.CapacityLimiter(limits.MAX_RUNNING_PER_PEER)
         self._failures = 0
+        self._rest_until = 0.0
+        self._away = False
+
+    def wake(self) -> None:
+        """Try again at once: a person asked for something, or an address is new."""
+        self._rest_until = 0.0
+        self._bell.ring()
+
+    def arrived(self) -> None:
+        """The peer has called: it is there again. What failed otherwise keeps its pause."""
+        if self._away:
+            self.wake()
 
     async def run(self) -> None:
         """Work until cancelled."""
         async with trio.open_nursery() as nursery:
             while True:
-                wait = await self._round(nursery)
-                with trio.move_on_after(wait):
-                    await self.bell.wait()
+                pause = self._rest_until - trio.current_time()
+                if pause <= 0:
+                    await self._round(nursery)
+                    pause = self._rest_until - trio.current_time()
+                if pause <= 0:
+                    pause = jitter(limits.BACKOFF_IDLE_SECONDS)
+                with trio.move_on_after(pause):
+                    await self._bell.wait()
 
-    async def _round(self, nursery: trio.Nursery) -> float:
-        """Start what can be started; return how long to rest, in seconds."""
+    async def _round(self, nursery: trio.Nursery) -> None:
+        """Start what can be started."""
         peer = await self._sessions.peer(self._key)
         if peer is None:
-            return limits.BACKOFF_IDLE_SECONDS
+            return
         waiting = await self._station.read(_open_transfers, self._key)
         todo = [row for row in waiting if row.id not in self._running]
         for row in todo:
             if len(self._running) >= limits.MAX_COURIER_LINKS and not self._park_one():
-                break
+                return
             if not await self._start(nursery, peer, row):
-                return self._rest(busy=True)
-        if not todo and await self._must_call(peer) and not await self._call(peer):
-            return self._rest(busy=False)
-        self._failures = 0
-        return jitter(limits.BACKOFF_IDLE_SECONDS)
+                return
+        if not todo and await self._must_call(peer):
+            self._note(await self._call(peer), busy=False)
 
-    def _rest(self, *, busy: bool) -> float:
+    def _note(self, well: bool, *, busy: bool) -> None:
+        """After a failure pause, longer each time; after a success do not."""
+        if well:
+            self._failures, self._rest_until, self._away = 0, 0.0, False
+            return
         self._failures += 1
         longest = limits.BACKOFF_BUSY_SECONDS if busy else limits.BACKOFF_AWAY_SECONDS
-        wait = limits.BACKOFF_FIRST_SECONDS * 2 ** min(self._failures - 1, 10)
-        return jitter(min(wait, longest))
+        pause = limits.BACKOFF_FIRST_SECONDS * 2 ** min(self._failures - 1, 10)
+        self._rest_until = trio.current_time() + jitter(min(pause, longest))
 
     # --- transfers --------------------------------------------------------------------
 
@@ -75,8 +94,10 @@ class Courier:
             session = await self._sessions.open(peer, "transfer", row.id)
         except MedP2PError as error:
             log.info("%s: peer not reached for %s: %s", peer.name, row.id, error.code)
+            self._away = isinstance(error, UnreachableError)
             await self._mark_waiting(error)
-            return not isinstance(error, (UnreachableError, LinkLostError))
+            self._note(False, busy=True)
+            return False
         sending = Sending(self._station, session.link, session.peer, row.id, self._movers)
         self._running[row.id] = sending
         await nursery.start(self._converse, session, sending)
@@ -89,16 +110,18 @@ class Courier:
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Run one conversation; however it ends, the courier looks again."""
+        well = False
         try:
             with trio.CancelScope() as scope:
                 self._scopes[sending.transfer] = scope
                 task_status.started()
-                await self._sessions.conduct(session, sending.run)
+                well = await self._sessions.conduct(session, sending.run)
         finally:
             self._running.pop(sending.transfer, None)
             self._scopes.pop(sending.transfer, None)
         await self._after(sending.transfer)
-        self.bell.ring()
+        self._note(well or sending.moved or sending.undecided, busy=True)
+        self._bell.ring()
 
     async def _after(self, transfer: str) -> None:
         """A transfer whose link was lost waits again, and says so."""
@@ -135,9 +158,9 @@ class Courier:
             session = await self._sessions.open(peer, "facts", None)
         except MedP2PError as error:
             log.debug("%s: not reached: %s", peer.name, error.code)
+            self._away = isinstance(error, UnreachableError)
             return False
-        await self._sessions.conduct(session, session.link.close)
-        return True
+        return await self._sessions.conduct(session, session.link.close)
 
 
 class Outbox:
@@ -173,7 +196,13 @@ class Outbox:
         """Look again at once: new work, a new address, a peer that came."""
         for key, courier in self._couriers.items():
             if peer_key in (None, key):
-                courier.bell.ring()
+                courier.wake()
+
+    def arrived(self, peer_key: bytes) -> None:
+        """A peer has called: what waited for it need not wait longer."""
+        courier = self._couriers.get(peer_key)
+        if courier is not None:
+            courier.arrived()
 
 
 def _open_transfers(tx: Tx, peer_key: bytes) -> list[TransferRow]:

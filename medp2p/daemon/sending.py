@@ -52,6 +52,7 @@ class Sending:
     Attributes:
         undecided: The offer rests until someone decides; the outbox may then give the
             connection to another transfer and come back later.
+        moved: Chunks became durable at the receiver; a link that is lost then was a good one.
         running: Limits how many transfers of a peer move chunks at a time.
     """
 
@@ -61,6 +62,7 @@ class Sending:
     transfer: str
     running: trio.CapacityLimiter
     undecided: bool = False
+    moved: bool = False
     _needed: list[tuple[int, int]] = field(default_factory=list)
 
     async def run(self) -> None:
@@ -181,6 +183,7 @@ class Sending:
                     scope.cancel()
                     return
             elif isinstance(item, Progress):
+                self.moved = True
                 live = station.board.live.get(self.transfer)
                 if live is not None:
                     live.chunks_done = item.chunks

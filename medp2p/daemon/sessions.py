@@ -114,14 +114,22 @@ class Sessions:
 
     # --- running ----------------------------------------------------------------------
 
-    async def conduct(self, session: Session, run: Callable[[], Awaitable[None]]) -> None:
-        """Run a conversation that we have opened; its failure ends it alone."""
+    async def conduct(self, session: Session, run: Callable[[], Awaitable[None]]) -> bool:
+        """Run a conversation that we have opened; its failure ends it alone.
+
+        Returns:
+            Whether it ended without an error.
+        """
+        ended_well = False
 
         async def whole() -> None:
+            nonlocal ended_well
             async with open_link(session.link):
                 await self._run(session, run)
+            ended_well = True
 
         await guard(f"conversation with {session.peer.name}", whole, self._count_bug)
+        return ended_well
 
     def _count_bug(self) -> None:
         self._station.bugs += 1

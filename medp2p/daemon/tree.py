@@ -120,7 +120,7 @@ async def _run(station: Station, services: Sequence[Service]) -> None:
     await station.refresh_pins()
     sessions = Sessions(station)
     outbox = Outbox(station, sessions)
-    sessions.on_arrival = outbox.wake
+    sessions.on_arrival = outbox.arrived
     async with trio.open_nursery() as nursery:
         pairing = PairingDesk(station, nursery)
         desk = Desk(

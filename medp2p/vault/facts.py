@@ -170,5 +170,6 @@ def _insert(tx: Tx, row: FactRow, direction: Direction, *, acked: bool) -> None:
 
 def _decode(row: tuple[object, ...]) -> FactRow:
     values = dict(zip(_COLUMNS, row, strict=True))
+    values["direction"] = Direction(str(values["direction"]))
     values["acked"] = bool(values["acked"])
     return FactRow(**values)  # type: ignore[arg-type] # the columns are the fields, in order
