@@ -136,6 +136,8 @@ class Store:
                 if create:
                     sql = "INSERT INTO meta VALUES ('created_ms', ?)"
                     connection.execute(sql, (str(now_ms),))
+                # A crash may have come between an erasing and its checkpoint.
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             except BaseException:
                 connection.close()
                 raise

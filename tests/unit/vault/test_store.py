@@ -514,6 +514,23 @@ def test_what_was_deleted_is_in_no_file(store: Store) -> None:
         assert left > 0
 
 
+def test_an_erasing_cut_off_before_its_checkpoint_is_finished_at_the_next_start(
+    tmp_path: Path,
+) -> None:
+    """The files as kill -9 would have left them."""
+    (tmp_path / "old").mkdir()
+    with closing(Store.open(tmp_path / "store.db", create=True, now_ms=NOW_MS)) as store:
+        with store.write() as tx:
+            transfers.put_blob(tx, transfer_id(1), "summary", "spool", b"CANARY^NAME" * 500)
+        with store.write() as tx:
+            transfers.delete_blobs(tx, transfer_id(1))
+        for name in ("store.db", "store.db-wal"):
+            shutil.copy(tmp_path / name, tmp_path / "old" / name)
+    assert canaries_in(tmp_path / "old")
+    with closing(reopen(tmp_path / "old" / "store.db")):
+        assert not canaries_in(tmp_path / "old")
+
+
 # --- crashes ------------------------------------------------------------------------------
 
 _CHILD = """
