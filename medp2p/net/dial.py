@@ -22,8 +22,10 @@ from medp2p.errors import (
     VersionError,
 )
 from medp2p.net.handshake import (
+    VERSIONS,
     Identity,
     PairingChannel,
+    Versions,
     prove_responder,
     say_hello,
     start_pairing,
@@ -113,8 +115,11 @@ class DialError(UnreachableError):
 class _Dial:
     """One dial: all routes side by side, one winner."""
 
-    def __init__(self, name: str, identity: Identity, peer_key: bytes, hello: Hello) -> None:
+    def __init__(
+        self, name: str, identity: Identity, peer_key: bytes, hello: Hello, versions: Versions
+    ) -> None:
         self.name = name
+        self.versions = versions
         self.identity = identity
         self.peer_key = peer_key
         self.hello = hello
@@ -133,7 +138,9 @@ class _Dial:
             return
         try:
             with trio.fail_after(limits.HANDSHAKE_SECONDS):
-                link = await prove_responder(stream, self.identity, self.peer_key, lowest)
+                link = await prove_responder(
+                    stream, self.identity, self.peer_key, lowest, self.versions
+                )
             async with self.turn:
                 if self.link is not None:
                     return
@@ -198,6 +205,7 @@ async def dial(
     hello: Hello,
     lowest_version: int = PROTOCOL_LOWEST,
     name: str = "the peer",
+    versions: Versions = VERSIONS,
 ) -> Link:
     """Reach a peer over whichever route answers first as that peer.
 
@@ -210,6 +218,7 @@ async def dial(
         hello: What we tell it; its kind says what the conversation is.
         lowest_version: Highest protocol version ever spoken with that peer.
         name: Of the peer, for messages.
+        versions: What this program speaks.
 
     Returns:
         The link, hellos exchanged, not running yet.
@@ -222,7 +231,7 @@ async def dial(
     """
     if peer_key == identity.noise_public:
         raise LocalProtocolError("a workstation does not dial itself")
-    attempt = _Dial(name, identity, peer_key, hello)
+    attempt = _Dial(name, identity, peer_key, hello, versions)
     try:
         async with trio.open_nursery() as nursery:
             for route in list(routes)[: limits.MAX_ROUTES]:
@@ -262,6 +271,9 @@ async def dial_pairing(route: Route, *, identity: Identity) -> PairingChannel:
             channel = await start_pairing(stream, identity)
     except VersionError:
         raise
+    except HandshakeError as error:
+        text = f"{route.address}: {error.text}"
+        raise DialError("the other workstation", [text], [route.address]) from error
     except (MedP2PError, trio.TooSlowError) as error:
         text = f"{route.address}: answers, but does not pair now, or is not medp2p"
         raise DialError("the other workstation", [text], [route.address]) from error

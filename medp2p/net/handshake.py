@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from medp2p import limits
-from medp2p.errors import HandshakeError, RemoteProtocolError, UntrustedPeerError, VersionError
+from medp2p.errors import HandshakeError, UntrustedPeerError, VersionError
 from medp2p.net.link import Link
 from medp2p.net.stream import ByteStream, receive_exactly, send_all
 from medp2p.proto.conversation import Conversation
@@ -31,6 +31,9 @@ from medp2p.proto.preamble import (
 from medp2p.proto.tables import Role
 
 _LENGTH_BYTES: Final = 2
+Versions = tuple[int, int]
+#: Lowest and highest protocol version of this program.
+VERSIONS: Final[Versions] = (PROTOCOL_LOWEST, PROTOCOL_HIGHEST)
 
 MakeHello = Callable[[bytes, Hello], Hello]
 """(peer key, what it told) -> what we tell; kind, transfer and index are repeated."""
@@ -85,7 +88,11 @@ async def write_message(stream: ByteStream, message: bytes) -> None:
 
 
 async def prove_responder(
-    stream: ByteStream, identity: Identity, peer_key: bytes, lowest_version: int
+    stream: ByteStream,
+    identity: Identity,
+    peer_key: bytes,
+    lowest_version: int,
+    versions: Versions = VERSIONS,
 ) -> Link:
     """Do the Noise part as initiator; the link returned is not usable before say_hello.
 
@@ -94,6 +101,7 @@ async def prove_responder(
         identity: Ours.
         peer_key: Whom we want.
         lowest_version: Highest version that was ever spoken with that peer: never undercut.
+        versions: What this program speaks.
 
     Raises:
         HandshakeError: The other end does not hold that key.
@@ -101,8 +109,8 @@ async def prove_responder(
         VersionError: It is the peer, but there is no version in common.
         RemoteProtocolError: It is the peer, and breaks the protocol.
     """
-    mine = (max(PROTOCOL_LOWEST, lowest_version), PROTOCOL_HIGHEST)
-    preamble = _preamble(Purpose.SESSION, mine)
+    mine = _not_below(lowest_version, versions)
+    preamble = Preamble(Purpose.SESSION, *mine).encode()
     noise = Handshake.session_initiator(identity.noise_private, peer_key, preamble)
     first = noise.write()
     await send_all(stream, preamble + len(first).to_bytes(_LENGTH_BYTES, "big") + first)
@@ -122,9 +130,8 @@ async def say_hello(link: Link, hello: Hello) -> None:
     await link.send_now(hello)
     theirs = await link.receive_first()
     link.conversation.received_untrusted(theirs)
-    if not isinstance(theirs, Hello) or _wanted(theirs) != _wanted(hello):
-        raise RemoteProtocolError("the peer's hello does not answer ours")
-    link.hello = theirs
+    if isinstance(theirs, Hello):  # nothing else passes, and not one for something else
+        link.hello = theirs
 
 
 async def start_pairing(stream: ByteStream, identity: Identity) -> PairingChannel:
@@ -133,13 +140,12 @@ async def start_pairing(stream: ByteStream, identity: Identity) -> PairingChanne
     Raises:
         As prove_responder. A remote key equal to ours is a HandshakeError.
     """
-    mine = (PROTOCOL_LOWEST, PROTOCOL_HIGHEST)
-    preamble = _preamble(Purpose.PAIRING, mine)
+    preamble = Preamble(Purpose.PAIRING, *VERSIONS).encode()
     noise = Handshake.pairing(True, identity.noise_private, preamble)
     first = noise.write()
     await send_all(stream, preamble + len(first).to_bytes(_LENGTH_BYTES, "big") + first)
     theirs = decode_versions_untrusted(noise.read_untrusted(await read_message(stream)))
-    version = common_version(mine, theirs)
+    version = common_version(VERSIONS, theirs)
     await write_message(stream, noise.write())
     return _pairing_channel(stream, identity, noise, version, "initiator")
 
@@ -167,6 +173,7 @@ async def answer_session(
     is_pinned: Callable[[bytes], bool],
     lowest_version: Callable[[bytes], int],
     on_version: Callable[[bytes, VersionError], None],
+    versions: Versions = VERSIONS,
 ) -> Link:
     """Do the Noise part as responder; the link returned is not usable before hear_hello.
 
@@ -183,9 +190,15 @@ async def answer_session(
         raise UntrustedPeerError("this workstation dialled itself")
     if not is_pinned(peer_key):
         raise UntrustedPeerError("the initiator's key is not pinned")
-    mine = (max(PROTOCOL_LOWEST, lowest_version(peer_key)), PROTOCOL_HIGHEST)
+    mine, undercut = versions, None
+    try:
+        mine = _not_below(lowest_version(peer_key), versions)
+    except VersionError as error:
+        undercut = error  # told our range all the same, the other side says so over there
     await write_message(stream, noise.write(encode_versions(*mine)))
     try:
+        if undercut is not None:
+            raise undercut
         version = common_version(mine, (preamble[0].lowest, preamble[0].highest))
     except VersionError as error:
         on_version(peer_key, error)
@@ -215,11 +228,10 @@ async def answer_pairing(
     stream: ByteStream, preamble: tuple[Preamble, bytes], identity: Identity
 ) -> PairingChannel:
     """Do the Noise XX handshake as responder. Raises as answer_session."""
-    mine = (PROTOCOL_LOWEST, PROTOCOL_HIGHEST)
     noise = Handshake.pairing(False, identity.noise_private, preamble[1])
     noise.read_untrusted(await read_message(stream))
-    await write_message(stream, noise.write(encode_versions(*mine)))
-    version = common_version(mine, (preamble[0].lowest, preamble[0].highest))
+    await write_message(stream, noise.write(encode_versions(*VERSIONS)))
+    version = common_version(VERSIONS, (preamble[0].lowest, preamble[0].highest))
     noise.read_untrusted(await read_message(stream))
     return _pairing_channel(stream, identity, noise, version, "responder")
 
@@ -235,9 +247,17 @@ def _pairing_channel(
     return PairingChannel(link, noise.handshake_hash, peer_key)
 
 
-def _preamble(purpose: Purpose, versions: tuple[int, int]) -> bytes:
-    return Preamble(purpose, *versions).encode()
+def _not_below(lowest_version: int, versions: Versions) -> Versions:
+    """Return our range without what lies below a version that was spoken before.
 
-
-def _wanted(hello: Hello) -> tuple[str, bytes | None, int]:
-    return hello.kind, hello.transfer, hello.index
+    Raises:
+        VersionError: That leaves nothing: this program is older than the one before.
+    """
+    lowest, highest = versions
+    if lowest_version > highest:
+        raise VersionError(
+            f"protocol version {lowest_version} was spoken with this peer before, and this "
+            f"workstation now speaks {highest} at most",
+            hint="update medp2p on this workstation",
+        )
+    return max(lowest, lowest_version), highest

@@ -5,6 +5,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,7 @@ _TRIES: Final = 16
 #: This machine has no such family, or it is switched off.
 _ABSENT: Final = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT, errno.ENOPROTOOPT}
 _LISTENING: Final = "0A"
+_PROC: Final = Path("/proc")
 
 
 async def open_listeners(host: str | None, port: int) -> list[trio.SocketListener]:
@@ -118,20 +120,24 @@ def _holders(port: int) -> Iterator[str]:
     wanted = {f"socket:[{inode}]" for inode in _inodes(port)}
     if not wanted:
         return
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            links = [os.readlink(entry) for entry in (process / "fd").iterdir()]
+    for process in _PROC.glob("[0-9]*"):
+        with suppress(OSError):  # gone, or another account's
             name = (process / "comm").read_text().strip()
-        except OSError:
-            continue  # gone, or another account's
-        if wanted.intersection(links):
-            yield f"pid {process.name} ({name})"
+            if any(_target(entry) in wanted for entry in (process / "fd").iterdir()):
+                yield f"pid {process.name} ({name})"
+
+
+def _target(link: Path) -> str:
+    try:
+        return str(link.readlink())
+    except OSError:
+        return ""  # closed meanwhile
 
 
 def _inodes(port: int) -> Iterator[str]:
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+    for table in ("net/tcp", "net/tcp6"):
         try:
-            lines = Path(table).read_text().splitlines()[1:]
+            lines = (_PROC / table).read_text().splitlines()[1:]
         except OSError:
             continue  # not Linux
         for line in lines:
