@@ -126,6 +126,8 @@ MAX_SCANS = 8
 KEEP_SCAN_SECONDS = 3600.0
 #: How long a question about a scan waits for news.
 SCAN_POLL_SECONDS = 20.0
+#: A dial that has taken so long is begun anew when the peer is heard of otherwise.
+DIAL_SLOW_SECONDS = 0.5
 #: Connections of one peer's courier: each rests on an undecided offer or moves chunks.
 MAX_COURIER_LINKS = 16
 #: Dialling a peer for whom nothing waits: longest pause while it is away.

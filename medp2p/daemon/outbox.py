@@ -37,16 +37,26 @@ class Courier:
         self._failures = 0
         self._rest_until = 0.0
         self._away = False
+        self._dialling: trio.CancelScope | None = None
+        self._dialling_since = 0.0
 
     def wake(self) -> None:
         """Try again at once: a person asked for something, or an address is new."""
         self._rest_until = 0.0
+        self._drop_slow_dial()
         self._bell.ring()
+
+    def _drop_slow_dial(self) -> None:
+        """A dial that began before the news may wait in vain: it gets a short deadline."""
+        if self._dialling is not None:
+            soon = self._dialling_since + limits.DIAL_SLOW_SECONDS
+            self._dialling.deadline = max(trio.current_time(), soon)
 
     def arrived(self) -> None:
         """The peer has called: it is there again. What failed otherwise keeps its pause."""
         if self._away:
             self.wake()
+        self._drop_slow_dial()
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -91,12 +101,15 @@ class Courier:
     async def _start(self, nursery: trio.Nursery, peer: PeerRow, row: TransferRow) -> bool:
         """Dial for one transfer and start its conversation; False: the peer is not there."""
         try:
-            session = await self._sessions.open(peer, "transfer", row.id)
+            session = await self._open(peer, "transfer", row.id)
         except MedP2PError as error:
             log.info("%s: peer not reached for %s: %s", peer.name, row.id, error.code)
             self._away = isinstance(error, UnreachableError)
             await self._mark_waiting(error)
             self._note(False, busy=True)
+            return False
+        if session is None:
+            self._bell.ring()
             return False
         sending = Sending(self._station, session.link, session.peer, row.id, self._movers)
         self._running[row.id] = sending
@@ -155,12 +168,24 @@ class Courier:
     async def _call(self, peer: PeerRow) -> bool:
         """Hold a short ``facts`` conversation: brings facts, and shows who is there."""
         try:
-            session = await self._sessions.open(peer, "facts", None)
+            session = await self._open(peer, "facts", None)
         except MedP2PError as error:
             log.debug("%s: not reached: %s", peer.name, error.code)
             self._away = isinstance(error, UnreachableError)
             return False
+        if session is None:
+            self._bell.ring()
+            return True
         return await self._sessions.conduct(session, session.link.close)
+
+    async def _open(self, peer: PeerRow, kind: str, transfer: str | None) -> Session | None:
+        """Dial; None when news of the peer made this dial pointless."""
+        self._dialling_since = trio.current_time()
+        session = None
+        with trio.CancelScope() as self._dialling:
+            session = await self._sessions.open(peer, kind, transfer)
+        self._dialling = None
+        return session
 
 
 class Outbox:

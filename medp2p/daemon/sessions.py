@@ -82,7 +82,11 @@ class Sessions:
                 await self._look_who_is_there(peer, error)
             await station.touch_peer(peer.noise_key)
             raise
-        return await self._greeted(link, peer, ours=True)
+        try:
+            return await self._greeted(link, peer, ours=True)
+        except BaseException:
+            await link.close(goodbye=False)  # bounded, also when cancelled
+            raise
 
     async def _look_who_is_there(self, peer: PeerRow, error: DialError) -> None:
         """Raise an alarm where mDNS shows another key at an address of this peer."""
@@ -104,7 +108,6 @@ class Sessions:
         station = self._station
         alarm = await station.write(greeting.note, station, peer, link.hello, link.version)
         if alarm is not None:
-            await link.close()
             raise alarm
         station.book.online(peer.noise_key, link.address, ours=ours)
         station.book.note_clock(peer.noise_key, link.hello.clock_ms - station.now_ms())
