@@ -10,6 +10,7 @@ Source: docs/VAULT.md, "Release".
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 
 from blake3 import blake3
 
@@ -139,14 +140,17 @@ def _every_path(entries: Iterable[Entry]) -> Iterator[bytes]:
 
 
 def _candidates(rules: NameRules, name: bytes) -> Iterator[bytes]:
-    """Yield names for a name: what fits first, then the same with "-2", "-3" and so on."""
-    yield rules.fit(name)
-    stem, suffix = _split(rules.fit(name))
-    number = 2
-    while True:
-        end = b"-%d" % number + suffix
-        yield _whole_letters(stem[: rules.longest - len(end)]) + end
-        number += 1
+    """Yield names for a name: what fits, then the same with "-2" and so on, then with a hash.
+
+    The hash keeps thousands of names that all become one from trying each other's numbers.
+    """
+    fitted = rules.fit(name)
+    yield fitted
+    stem, suffix = _split(fitted)
+    numbers = (b"-%d" % number for number in range(2, 10))
+    hashes = (b"~" + blake3(name).hexdigest(8).encode() + b"-%d" % n for n in count(1))
+    for end in chain(numbers, hashes):
+        yield _whole_letters(stem[: rules.longest - len(end + suffix)]) + end + suffix
 
 
 def _for_windows(text: str) -> str:

@@ -524,10 +524,20 @@ def test_the_final_name_appears_only_over_a_whole_file(tmp_path: Path) -> None:
     assert every_crash(act) == 9
 
 
+def test_a_file_that_shrinks_under_its_reader(tmp_path: Path) -> None:
+    path = tmp_path / "f.age"
+    make(path, plain_of(3 * C))
+    with SealReader.open(path, KEY) as reader:
+        os.truncate(path, C)
+        with pytest.raises(SealBrokenError, match="cut off"):
+            reader.read_into(0, memoryview(bytearray(3 * C)))
+
+
 # --- keys -----------------------------------------------------------------------------------
 
 
 def test_keys_are_those_of_age() -> None:
+    assert age.new_file_key(random.Random(1).randbytes) == random.Random(1).randbytes(16)
     theirs = pyrage.x25519.Identity.generate()
     assert recipient_of(str(theirs)) == str(theirs.to_public())
     ours = pyrage.x25519.Identity.from_str(IDENTITY)

@@ -1,9 +1,11 @@
 """Files: modes whatever the umask, nothing replaced, every step named, full disks told."""
 
+import ctypes
 import errno
 import os
 import stat
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -184,3 +186,65 @@ def test_errors_lose_their_paths(tmp_path: Path) -> None:
     assert caught.value.__suppress_context__
     with pytest.raises(NoSpaceError), disk_errors(StoreError, "it failed"):
         raise OSError(errno.ENOSPC, "full")
+
+
+def failing(number: int) -> Callable[..., None]:
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+def test_what_the_system_refuses_comes_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, before = Files(), len(os.listdir("/proc/self/fd"))
+    descriptor = files.create(tmp_path / "file")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", failing(errno.EIO))
+        with pytest.raises(OSError, match="Input/output error"):
+            files.allocate(descriptor, 10)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fchmod", failing(errno.EPERM))
+        with pytest.raises(PermissionError):
+            files.create(tmp_path / "other")
+        with pytest.raises(PermissionError):
+            files.mkdir(tmp_path / "folder")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", failing(errno.EIO))
+        with pytest.raises(OSError, match="Input/output error"):
+            files.fsync_folder(tmp_path)
+        patch.setattr(os, "fsync", failing(errno.EINVAL))
+        files.fsync_folder(tmp_path)  # a network file system that has no such thing
+    os.close(descriptor)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EINVAL])
+def test_systems_without_the_newer_calls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def answer(*_: object) -> int:
+        ctypes.set_errno(number)
+        return -1
+
+    synced: list[str] = []
+    monkeypatch.setattr(kernel, "_libc_function", lambda name: answer)
+    monkeypatch.setattr(os, "sync", lambda: synced.append("sync"))
+    (tmp_path / "old").write_bytes(b"x")
+    Files().rename(tmp_path / "old", tmp_path / "new")
+    assert (tmp_path / "new").exists()
+    folder = os.open(tmp_path, os.O_RDONLY)
+    Files().sync_filesystem(folder)
+    assert synced == ["sync"]
+    monkeypatch.setattr(kernel, "_libc_function", lambda name: None)
+    Files().sync_filesystem(folder)
+    assert synced == ["sync", "sync"]
+    os.close(folder)
+
+
+def test_a_failed_sync_of_a_file_system_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        kernel.sync_filesystem(1 << 20)
+    monkeypatch.setattr(sys, "platform", "other")
+    assert not kernel.sync_filesystem(1 << 20)

@@ -22,6 +22,7 @@ from medp2p.errors import (
 )
 from medp2p.layout import Layout
 from medp2p.model import Entry, Kind
+from medp2p.vault import stage
 from medp2p.vault.age import SealReader
 from medp2p.vault.durable import AnyPath, Files
 from medp2p.vault.names import NameRules
@@ -270,6 +271,10 @@ def test_nothing_is_replaced_or_merged(study: Sealed, target: Path) -> None:
     assert let_go(study, target).path == os.fsencode(target / "abcdefgh-5")
     assert let_go(study, target).path == os.fsencode(target / "abcdefgh-6")
     assert tree(target / "abcdefgh") == before
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage, "_MOST_NAMES", 6)
+        with pytest.raises(ReleaseError, match="are taken"):
+            let_go(study, target)
     assert (target / "abcdefgh-2").read_bytes() == b"mine"
     assert not (target / "nowhere").exists()
 
@@ -279,6 +284,16 @@ def test_the_target_is_made_if_missing(study: Sealed, tmp_path: Path) -> None:
     assert released.path == os.fsencode(tmp_path / "a" / "b" / "abcdefgh")
     (tmp_path / "link").symlink_to("a")  # a target may be a link: the person named it
     assert let_go(study, os.fsencode(tmp_path / "link")).path.endswith(b"/link/abcdefgh")
+
+
+def test_a_target_that_somebody_else_makes_meanwhile(study: Sealed, tmp_path: Path) -> None:
+    def make(step: str) -> None:
+        if step == "release-stage":
+            (tmp_path / "t").mkdir(exist_ok=True)
+
+    with pytest.raises(IntegrityError):
+        let_go(study, tmp_path / "t", files=Files(make), root=bytes(32))
+    assert (tmp_path / "t").exists()  # it is theirs
 
 
 def test_targets_that_cannot_be(study: Sealed, tmp_path: Path) -> None:
@@ -307,13 +322,13 @@ def test_links_put_in_the_way_are_not_followed(tmp_path: Path, target: Path, kin
     placed: list[Path] = []
 
     def place(step: str) -> None:
-        (stage,) = target.glob(".medp2p-*/files") if step == "release-write" else [None]
-        if stage is not None and not placed and (stage / "first").exists():
-            placed.append(stage)
+        (top,) = target.glob(".medp2p-*/files") if step == "release-write" else [None]
+        if top is not None and not placed and (top / "first").exists():
+            placed.append(top)
             if kind == "folder":
-                (stage / "d").symlink_to(victim)
+                (top / "d").symlink_to(victim)
             else:
-                (stage / "f").symlink_to(victim / "f")
+                (top / "f").symlink_to(victim / "f")
 
     with pytest.raises(ReleaseError, match="entry 2 of 2 cannot be written"):
         let_go(sealed, target, files=Files(place))
