@@ -31,7 +31,7 @@ from medp2p.text import format_bytes
 from medp2p.vault.age_reader import SealReader
 from medp2p.vault.durable import Files, disk_errors
 from medp2p.vault.names import NameRules
-from medp2p.vault.stage import Stage, remove_tree, stages_of
+from medp2p.vault.stage import Stage, is_unpublished, remove_tree, stages_of
 from medp2p.vault.unpack import Unpacker
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
@@ -82,7 +82,7 @@ def release(
         cancelled: Is asked before each chunk.
         rules: Names that the target can hold; None: found out by trying.
         publishing: Is told the absolute path that the folder is about to get, just before:
-            whoever keeps that can tell after a crash whether the release was done.
+            whoever keeps that can ask was_released after a crash.
         random_bytes: Source of the stage's name.
 
     Returns:
@@ -135,6 +135,31 @@ def verify(
         ReleaseError: cancelled() said so.
     """
     _Check(reader, layout, key, offer, root, progress, cancelled).run(None)
+
+
+def was_released(target: bytes | str | Path, name: str, path: bytes) -> bool:
+    """Tell after a crash whether a release was done; ask before sweep_stages.
+
+    Args:
+        target: As given to release.
+        name: As given to release.
+        path: What `publishing` was told last.
+
+    Raises:
+        ReleaseError: The folder cannot be read: ask again when it can.
+    """
+    with disk_errors(ReleaseError, "the folder that was released into cannot be read"):
+        try:
+            folder = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            # A stage that still holds its files was not renamed: what has the name is not ours.
+            if any(is_unpublished(folder, stage) for stage in stages_of(folder, name)):
+                return False
+            return os.path.isdir(path)
+        finally:
+            os.close(folder)
 
 
 def sweep_stages(target: bytes | str | Path, name: str, files: Files) -> int:

@@ -103,7 +103,7 @@ class Stage:
 
         Args:
             name: Wanted; "-2", "-3" and so on are appended while it is taken.
-            publishing: Is told each name just before it is tried.
+            publishing: Is told each free name just before it is tried.
 
         Returns:
             The final name.
@@ -114,6 +114,8 @@ class Stage:
         self._files.sync_filesystem(self.root)
         for number in range(1, _MOST_NAMES):
             final = (name if number == 1 else f"{name}-{number}").encode()
+            if exists(self._target, final):
+                continue
             publishing(final)
             try:
                 self._files.rename(
@@ -192,6 +194,20 @@ def stages_of(target: int, name: str) -> list[bytes]:
             if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid():
                 found.append(os.fsencode(each))
     return found
+
+
+def is_unpublished(target: int, stage: bytes) -> bool:
+    """Tell whether a stage folder still holds what was to get the final name."""
+    return exists(target, stage + b"/" + _INNER)
+
+
+def exists(folder: int, name: bytes) -> bool:
+    """Tell whether something has a name in an open folder, be it a dangling link."""
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def remove_tree(files: Files, parent: int, name: bytes) -> None:

@@ -26,7 +26,7 @@ from medp2p.vault import stage
 from medp2p.vault.age import SealReader
 from medp2p.vault.durable import AnyPath, Files
 from medp2p.vault.names import NameRules
-from medp2p.vault.release import Released, release, sweep_stages, verify
+from medp2p.vault.release import Released, release, sweep_stages, verify, was_released
 from tests.tools import need_tool, small_disk
 from tests.unit.vault.crashes import Crash, FailAt, every_crash
 from tests.unit.vault.parcels import (
@@ -437,6 +437,8 @@ def test_a_crash_leaves_nothing_under_the_final_name_or_everything(
             let_go(sealed, target, files=Files(step), publishing=told.append)
         except Crash:
             final = target / "abcdefgh"
+            done = bool(told) and was_released(target, "abcdefgh", told[-1])
+            assert done == final.exists()
             if final.exists():
                 assert tree(final) == expected(sealed)
                 assert told == [os.fsencode(final)]
@@ -520,6 +522,26 @@ def test_a_folder_as_deep_as_a_path_can_be(tmp_path: Path, target: Path) -> None
         let_go(sealed, tmp_path / "other", root=bytes(32))
     assert not (tmp_path / "other").exists()
     subprocess.run(["rm", "-rf", top], check=True)
+
+
+def test_a_folder_of_somebody_else_is_not_taken_for_the_release(
+    tmp_path: Path, target: Path
+) -> None:
+    sealed, told = seal(tmp_path / "f", [file(b"a", 5)]), list[bytes]()
+    (target / "abcdefgh").mkdir()
+
+    def stop(step: str) -> None:
+        if told or step == "release-rename":
+            (target / "abcdefgh-2").mkdir(exist_ok=True)  # just in that moment
+            raise Crash(step)
+
+    with pytest.raises(Crash):
+        let_go(sealed, target, files=Files(stop), publishing=told.append)
+    assert told == [os.fsencode(target / "abcdefgh-2")]  # not the one that was taken
+    assert not was_released(target, "abcdefgh", told[0])
+    assert not was_released(tmp_path / "gone", "abcdefgh", told[0])
+    with pytest.raises(ReleaseError, match="cannot be read"):
+        was_released(tmp_path / "f", "abcdefgh", told[0])
 
 
 def test_sweeping_touches_only_its_own(tmp_path: Path, target: Path) -> None:
