@@ -7,17 +7,25 @@ import base64
 import http.client
 import json
 import socket
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote, urlencode
 
-from medp2p import limits
+from medp2p import errors, limits
 from medp2p.control.unix import connect_unix
 from medp2p.errors import ControlError, MedP2PError, NoDaemonError, UsageError
 
 #: Errors of a daemon that ends, or is cut off, while it is being asked.
 _LOST = (ConnectionError, http.client.HTTPException, EOFError)
+
+
+#: The classes of errors.py by code; a package may have subclasses of its own, which stay there.
+_KINDS: dict[str, type[MedP2PError]] = {
+    kind.code: kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, MedP2PError)
+}
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -44,16 +52,9 @@ def error_from_json(value: dict[str, Any]) -> MedP2PError:
     code = str(value.get("code", "error"))
     text = str(value.get("text", "the daemon gave no reason"))
     hint = value.get("hint")
-    kinds = {kind.code: kind for kind in _classes(MedP2PError)}
-    error = kinds.get(code, ControlError)(text)
+    error = _KINDS.get(code, ControlError)(text)
     error.hint = None if hint is None else str(hint)
     return error
-
-
-def _classes(kind: type[MedP2PError]) -> Iterator[type[MedP2PError]]:
-    yield kind
-    for child in kind.__subclasses__():
-        yield from _classes(child)
 
 
 class Client:

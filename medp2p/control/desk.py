@@ -135,7 +135,7 @@ class Desk(Protocol):
 
         Args:
             scan: Its id.
-            wait: Answer only after a change, at most API_POLL_SECONDS later.
+            wait: Answer only after a change, at most SCAN_POLL_SECONDS later.
         """
         ...
 
@@ -151,11 +151,13 @@ class Desk(Protocol):
         """Return one transfer.
 
         Keys: ``id, direction, peer, state, reason`` (null or ``{code, text, since}``), ``held,
-        files, bytes, bytes_done, root, created, error`` (null or error object), ``label``
-        (absent while the vault is locked), ``skipped`` (count), ``priority``; here also
-        ``note, facts`` (list of ``{fact, number, time, by}``), ``released_to`` (list of text),
-        and with ``entries`` the list of ``{path, path_b64, kind, bytes, mtime}`` and
-        ``skipped_entries``.
+        entries`` (count), ``files, bytes, bytes_done, rate`` (bytes a second or null),
+        ``root, created, decided, sealed, released, finished, error`` (null or error object),
+        ``label`` (absent while the vault is locked), ``note, skipped`` (count), ``priority,
+        released_to`` (the last folder, once there is one); here also ``facts`` (list of
+        ``{fact, number, time, by, acknowledged}``), and with ``entries`` the lists
+        ``entry_list`` of ``{path, path_b64, kind, bytes, mtime}`` and ``skipped_entries`` of
+        ``{path, path_b64, why}``.
 
         Args:
             direction: "out", "in", or None for both.
@@ -214,7 +216,7 @@ class Desk(Protocol):
         ...
 
     async def alarms(self) -> list[Json]:
-        """Return ``{id, time, kind, peer, text, acknowledged}``, newest first."""
+        """Return ``{id, time, kind, peer, text, count, acknowledged}``, newest first."""
         ...
 
     async def acknowledge(self, actor: Actor, alarm: int) -> Json:

@@ -3,7 +3,6 @@
 import errno
 import logging
 import os
-import pwd
 import socket
 from functools import partial
 from pathlib import Path
@@ -16,7 +15,7 @@ from medp2p.control.api import build_app
 from medp2p.control.connection import Connections
 from medp2p.control.desk import Desk
 from medp2p.control.guard import CLI, PAGE
-from medp2p.control.unix import listen_unix, peer_uid
+from medp2p.control.unix import account_name, listen_unix, peer_uid
 from medp2p.errors import ControlError
 
 log = logging.getLogger(__name__)
@@ -64,16 +63,9 @@ class _Server:
         uid = peer_uid(stream.socket)
         if uid not in self._accounts:
             with trio.move_on_after(limits.ACCOUNT_SECONDS):
-                name = await trio.to_thread.run_sync(_account_name, uid, abandon_on_cancel=True)
+                name = await trio.to_thread.run_sync(account_name, uid, abandon_on_cancel=True)
                 self._accounts[uid] = name
         return self._accounts.get(uid, f"uid {uid}")
-
-
-def _account_name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"uid {uid}"
 
 
 async def serve_control(

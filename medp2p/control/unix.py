@@ -6,6 +6,7 @@ this module.
 
 import contextlib
 import os
+import pwd
 import socket
 import struct
 import sys
@@ -115,3 +116,11 @@ def peer_uid(sock: HasOptions) -> int:
         return int(_XUCRED.unpack_from(raw)[1])
     raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
     return int(struct.unpack("3i", raw)[1])
+
+
+def account_name(uid: int) -> str:
+    """Return the name of an account, or "uid N"; may ask a directory server, so it may block."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"

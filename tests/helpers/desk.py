@@ -42,6 +42,7 @@ def transfer_json(transfer: str, direction: str, peer: str, state: str, **more: 
         "state": state,
         "reason": None,
         "held": None,
+        "entries": 3,
         "files": 2,
         "bytes": 3_000_000,
         "bytes_done": 0,
@@ -50,9 +51,10 @@ def transfer_json(transfer: str, direction: str, peer: str, state: str, **more: 
         "error": None,
         "skipped": 0,
         "priority": "routine",
+        "label": None,
         "note": "",
+        "rate": None,
         "facts": [],
-        "released_to": [],
         **more,
     }
 
@@ -288,7 +290,7 @@ class MemoryDesk:
         ]
         if len(found) != 1:
             raise NotFoundError(f"{len(found)} transfers answer to {transfer}")
-        return {**found[0], "entries": self.entries} if entries else found[0]
+        return {**found[0], "entry_list": self.entries} if entries else found[0]
 
     async def cancel(self, actor: Actor, transfer: str) -> Json:
         return await self._move(actor, "out", transfer, "cancelled", {"queued", "waiting"})
@@ -304,8 +306,8 @@ class MemoryDesk:
     async def release(self, actor: Actor, transfer: str, target: bytes) -> Json:
         row = await self._move(actor, "in", transfer, "released", {"sealed", "released"})
         path = os.path.join(os.fsdecode(target), row["id"][:8])
-        row["released_to"] = [path]
-        return {**row, "released_to": path}
+        row["released_to"] = path
+        return row
 
     async def verify(self, actor: Actor, transfer: str) -> Json:
         row = await self.transfer("in", transfer, False)

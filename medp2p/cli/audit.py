@@ -1,0 +1,119 @@
+"""The verb audit: what happened here, and whether the log is whole. Alarms too."""
+
+from collections.abc import Iterator
+
+import click
+
+from medp2p import limits
+from medp2p.cli.session import Session, home_option, json_option, verb
+from medp2p.cli.show import Json, columns, safe, when
+from medp2p.errors import AuditError
+from medp2p.model import short_id
+
+
+@click.group(invoke_without_command=True)
+@json_option
+@home_option
+@click.pass_context
+def audit(context: click.Context) -> None:
+    """The log of who did what; without a verb, list its end."""
+    if context.invoked_subcommand is None:
+        context.invoke(audit_list)
+
+
+@audit.command("list")
+@click.option("--limit", type=click.IntRange(1, limits.MAX_AUDIT_PAGE), default=50)
+@click.option("--after", type=click.IntRange(-1), default=-1, help="Only after that number.")
+@verb
+def audit_list(session: Session, limit: int = 50, after: int = -1) -> None:
+    """List the newest records, or those after a number."""
+    rows = session.client.get("audit", limit=str(limit), after=str(after))
+    session.result(
+        rows,
+        lambda: columns(
+            ("NO", "TIME", "EVENT", "BY", "PEER", "TRANSFER", "OUTCOME", ""),
+            [_cells(row) for row in rows],
+            empty="nothing yet",
+        ),
+    )
+
+
+def _cells(row: Json) -> tuple[str, ...]:
+    actor = row.get("actor") or {}
+    by = safe(actor.get("operator") or actor.get("os_user")) or safe(actor.get("via"))
+    transfer = row.get("transfer")
+    return (
+        safe(row["seq"]),
+        when(row.get("time")),
+        safe(row.get("event")),
+        by,
+        safe(row.get("peer")),
+        short_id(safe(transfer)),
+        safe(row.get("outcome")),
+        safe(row.get("detail")),
+    )
+
+
+@audit.command("verify")
+@verb
+def audit_verify(session: Session) -> None:
+    """Follow the chain of records from the first to the last."""
+    found = session.client.ask("GET", ("audit", "verify"), timeout=None)
+    if not found["ok"]:
+        raise AuditError(f"the log is broken: {safe(found['text'])}")
+    session.result(found, lambda: f"{found['count']} records, head {safe(found['head'])}")
+
+
+@audit.command("export")
+@verb
+def audit_export(session: Session) -> None:
+    """Print all records as JSON lines, oldest first."""
+    for row in _records(session):
+        session.emit(row)
+
+
+def _records(session: Session) -> Iterator[Json]:
+    after = 0
+    while True:
+        page = session.client.get("audit", limit=str(limits.MAX_AUDIT_PAGE), after=str(after))
+        yield from page
+        if not page:
+            return
+        after = page[-1]["seq"]
+
+
+@audit.command("alarms")
+@verb
+def audit_alarms(session: Session) -> None:
+    """List alarms: changed keys, cloned identities and the like."""
+    rows = session.client.get("alarms")
+    session.result(
+        rows,
+        lambda: columns(
+            ("NO", "TIME", "KIND", "PEER", "SEEN", ""),
+            [
+                (
+                    safe(row["id"]),
+                    when(row.get("time")),
+                    safe(row.get("kind")),
+                    safe(row.get("peer")),
+                    "yes" if row.get("acknowledged") else "no",
+                    safe(row.get("text")),
+                )
+                for row in rows
+            ],
+            empty="no alarms",
+        ),
+    )
+
+
+@audit.command("acknowledge")
+@click.argument("number", type=click.IntRange(0))
+@verb
+def audit_acknowledge(session: Session, number: int) -> None:
+    """Record that you have seen an alarm."""
+    row = session.client.post("alarms", str(number), "acknowledge")
+    session.result(row, lambda: f"acknowledged: {safe(row['text'])}")
+
+
+COMMANDS = (audit,)

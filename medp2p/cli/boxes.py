@@ -1,0 +1,152 @@
+"""The verbs outbox and inbox. Each is the decision itself and never asks."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from medp2p.cli.completion import transfer_ids
+from medp2p.cli.send import absolute
+from medp2p.cli.session import Session, home_option, json_option, verb
+from medp2p.cli.show import entries, safe, transfer_fields, transfer_list
+from medp2p.control.client import to_b64
+
+_ID = click.argument("transfer", metavar="ID", shell_complete=transfer_ids)
+
+
+def _list(session: Session, direction: str, empty: str) -> None:
+    rows = session.client.get("transfers", direction=direction)
+    session.result(rows, lambda: transfer_list(rows, empty=empty))
+
+
+def _show(session: Session, direction: str, transfer: str, files: bool) -> None:
+    query = {"direction": direction} | ({"entries": "1"} if files else {})
+    row = session.client.get("transfers", transfer, **query)
+    session.result(row, lambda: "\n".join(filter(None, [transfer_fields(row), entries(row)])))
+
+
+def _act(session: Session, transfer: str, act: str, text: str, **body: str) -> None:
+    """Carry out an act on a transfer and say what came of it."""
+    row = session.client.act("transfers", transfer, act, body=body)
+    session.result(row, lambda: f"{text} {safe(row['id'])}")
+
+
+def _box(name: str, help_text: str) -> Callable[..., click.Group]:
+    """Make a group whose bare name lists."""
+
+    def make(function: Callable[..., Any]) -> click.Group:
+        group = click.group(name=name, help=help_text, invoke_without_command=True)
+        return group(json_option(home_option(function)))
+
+    return make
+
+
+@_box("outbox", "Transfers to others; without a verb, list them.")
+@click.pass_context
+def outbox(context: click.Context) -> None:
+    """List, unless a verb follows."""
+    if context.invoked_subcommand is None:
+        context.invoke(outbox_list)
+
+
+@outbox.command("list")
+@verb
+def outbox_list(session: Session) -> None:
+    """List the transfers to others, newest first."""
+    _list(session, "out", "nothing in the outbox")
+
+
+@outbox.command("show")
+@_ID
+@click.option("--files", is_flag=True, help="The manifest too.")
+@verb
+def outbox_show(session: Session, transfer: str, files: bool) -> None:
+    """Show one transfer; any unique beginning of its ID will do."""
+    _show(session, "out", transfer, files)
+
+
+@outbox.command("cancel")
+@_ID
+@verb
+def outbox_cancel(session: Session, transfer: str) -> None:
+    """End a transfer that has not been sealed yet."""
+    _act(session, transfer, "cancel", "cancelled")
+
+
+@_box("inbox", "Transfers from others; without a verb, list them.")
+@click.pass_context
+def inbox(context: click.Context) -> None:
+    """List, unless a verb follows."""
+    if context.invoked_subcommand is None:
+        context.invoke(inbox_list)
+
+
+@inbox.command("list")
+@verb
+def inbox_list(session: Session) -> None:
+    """List the transfers from others, newest first."""
+    _list(session, "in", "nothing in the inbox")
+
+
+@inbox.command("show")
+@_ID
+@click.option("--files", is_flag=True, help="The manifest too.")
+@verb
+def inbox_show(session: Session, transfer: str, files: bool) -> None:
+    """Show one transfer; any unique beginning of its ID will do."""
+    _show(session, "in", transfer, files)
+
+
+@inbox.command("accept")
+@_ID
+@verb
+def inbox_accept(session: Session, transfer: str) -> None:
+    """Take an offer: its files come, and are sealed in the vault."""
+    _act(session, transfer, "accept", "accepted")
+
+
+@inbox.command("decline")
+@_ID
+@click.option("--reason", default="", metavar="TEXT", help="Told to the sender.")
+@verb
+def inbox_decline(session: Session, transfer: str, reason: str) -> None:
+    """Refuse an offer."""
+    _act(session, transfer, "decline", "declined", reason=reason)
+
+
+@inbox.command("release")
+@_ID
+@click.option(
+    "--to", "target", metavar="DIR", required=True, type=click.Path(), help="Made if missing."
+)
+@verb
+def inbox_release(session: Session, transfer: str, target: str) -> None:
+    """Unpack a sealed transfer into a new folder below DIR, and print that folder."""
+    body = {"to_b64": to_b64(absolute(os.path.expanduser(target)))}
+    row = session.client.act("transfers", transfer, "release", body=body)
+    if session.json:
+        session.emit(row)
+        return
+    session.say(safe(row["released_to"]))
+    for pair in row.get("mapped") or []:
+        session.note(f"renamed: {safe(pair['from']['path'])} -> {safe(pair['to']['path'])}")
+
+
+@inbox.command("verify")
+@_ID
+@verb
+def inbox_verify(session: Session, transfer: str) -> None:
+    """Read a sealed transfer again and authenticate all of it."""
+    _act(session, transfer, "verify", "whole:")
+
+
+@inbox.command("discard")
+@_ID
+@verb
+def inbox_discard(session: Session, transfer: str) -> None:
+    """Erase a transfer from this workstation; what was released stays."""
+    _act(session, transfer, "discard", "discarded")
+
+
+COMMANDS = (outbox, inbox)

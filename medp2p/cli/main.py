@@ -1,0 +1,116 @@
+"""The command: its verbs, and how errors become messages and exit codes."""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+from medp2p import __version__
+from medp2p.cli import audit, boxes, completion, peers, send, watch, workstation
+from medp2p.cli.session import Session
+from medp2p.errors import MedP2PError, UsageError
+from medp2p.text import escape_text
+
+EXIT_CODES = """
+\b
+Exit codes:
+  0  done                        6    integrity
+  1  failed                      7    vault locked
+  2  usage                       8    peer unknown
+  3  no daemon                   10   sealed, but entries were skipped
+  4  declined, recalled, expired 130  interrupted
+  5  a check refused
+
+Every verb that prints has --json, anywhere after the verb; -- ends the options.
+"""
+
+
+class Command(click.Group):
+    """The root: turns every error into one line, a hint and an exit code."""
+
+    def main(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
+    ) -> NoReturn:
+        """Run the command and exit."""
+        words = list(sys.argv[1:] if args is None else args)
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")
+        extra["standalone_mode"] = False
+        try:
+            code = super().main(words, prog_name="medp2p", **extra)
+            sys.stdout.flush()
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message(), err=True)
+            code = UsageError.exit_code
+        except click.ClickException as error:
+            code = report(_usage_error(error), as_json=wants_json(words))
+        except MedP2PError as error:
+            code = report(error, as_json=wants_json(words))
+        except (click.Abort, KeyboardInterrupt):
+            code = 130
+        except BrokenPipeError:
+            # Whoever read our output has gone; keep Python from complaining about it at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = 1
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def wants_json(words: Sequence[str]) -> bool:
+    """Return whether --json stands among the options of a command line, well-formed or not."""
+    options = words[: words.index("--")] if "--" in words else words
+    return "--json" in options
+
+
+def report(error: MedP2PError, *, as_json: bool) -> int:
+    """Print an error and its hint; return the exit code."""
+    click.echo(f"medp2p: error: {escape_text(error.text)}", err=True)
+    if error.hint is not None:
+        click.echo(f"hint: {escape_text(error.hint)}", err=True)
+    if as_json:
+        click.echo(json.dumps({"error": error.to_json()}, separators=(",", ":")))
+    return error.exit_code
+
+
+def _usage_error(error: click.ClickException) -> UsageError:
+    text = " ".join(error.format_message().split())
+    context = getattr(error, "ctx", None)
+    hint = None if context is None else f"`{context.command_path} --help` explains it"
+    return UsageError(text[:1].lower() + text[1:].rstrip("."), hint=hint)
+
+
+@click.group(
+    cls=Command,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=EXIT_CODES,
+)
+@click.option(
+    "--home",
+    metavar="DIR",
+    help="The home to use; default MEDP2P_HOME, else the user's data folder.",
+)
+@click.version_option(__version__, "--version", prog_name="medp2p", message="%(prog)s %(version)s")
+@click.pass_context
+def cli(context: click.Context, home: str | None) -> None:
+    """Medical images from workstation to workstation: sealed, checked, resumable."""
+    context.obj = Session(home)
+
+
+for command in (
+    *workstation.COMMANDS,
+    *peers.COMMANDS,
+    send.send,
+    *boxes.COMMANDS,
+    *audit.COMMANDS,
+    *watch.COMMANDS,
+    completion.completion,
+):
+    cli.add_command(command)
+
+
+def main() -> NoReturn:
+    """Run the command with the words of this process."""
+    cli.main()

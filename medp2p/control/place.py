@@ -1,0 +1,23 @@
+"""Where the home of a command lies. Standard library only, unless the default is asked for."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+#: The control socket below a home (daemon.home.Home.socket).
+SOCKET = Path("run", "control.sock")
+
+
+def home_path(chosen: str | None, env: Mapping[str, str]) -> Path:
+    """Return the home: what was chosen, else MEDP2P_HOME, else the user's data folder.
+
+    Returns:
+        An absolute path, links resolved; it need not exist.
+    """
+    text = chosen or env.get("MEDP2P_HOME")
+    if text:
+        return Path(os.path.realpath(os.path.expanduser(text)))
+    # Imported late: it brings the vault's libraries along and costs a short command 0.1 s.
+    from medp2p.daemon.home import default_home
+
+    return default_home(None, env)

@@ -1,0 +1,252 @@
+"""The verbs init, id, doctor, daemon and wipe, on real homes."""
+
+import io
+import logging
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from medp2p.cli.erasing import erase_home, is_home
+from medp2p.cli.workstation import doctor_text, first_of, start_log
+from medp2p.control.place import SOCKET, home_path
+from medp2p.daemon.home import Home, Lock, default_home
+from medp2p.errors import ConfigError, HomeError, ListenError, MedP2PError
+from medp2p.identity import decode_peer_id
+from tests.helpers.command import Medp2p
+from tests.helpers.desk import Served
+
+
+@pytest.fixture
+def made(medp2p: Medp2p) -> Medp2p:
+    assert medp2p("init", "--name", "ward-a").code == 0
+    return medp2p
+
+
+def test_init_says_who_we_are_and_what_is_next(medp2p: Medp2p) -> None:
+    done = medp2p("init", "--name", "ward-a", "--department", "Radiology", "--place", "Room 3")
+    assert done.code == 0
+    assert done.err == ""
+    assert done.out.startswith(f"made {medp2p.home}\nname:      ward-a\npeer ID:   ")
+    assert done.out.endswith("next: medp2p daemon\n")
+    settings = (medp2p.home / "config.toml").read_text()
+    assert "Radiology" in settings
+    assert "Room 3" in settings
+
+
+def test_init_as_json_and_id_agree(medp2p: Medp2p) -> None:
+    made = medp2p("init", "--name", "ward-a", "--json").json
+    found = medp2p("id", "--json").json
+    assert made == found | {"home": str(medp2p.home)}
+    assert set(found) == {"peer_id", "name", "key_words", "vault_recipient"}
+    assert len(decode_peer_id(found["peer_id"])) == 32
+    assert len(found["key_words"].split()) == 6
+    assert found["vault_recipient"].startswith("age1")
+    for value in found.values():
+        assert value in medp2p("id").out
+
+
+def test_the_name_is_the_host_name_unless_given(medp2p: Medp2p) -> None:
+    assert medp2p("init", "--json").json["name"]
+
+
+def test_init_refuses_a_home_and_touches_nothing(made: Medp2p) -> None:
+    before = {path: path.read_bytes() for path in made.home.rglob("*") if path.is_file()}
+    done = made("init", "--json")
+    assert done.code == 1
+    assert done.json["error"]["code"] == "home"
+    assert {path: path.read_bytes() for path in made.home.rglob("*") if path.is_file()} == before
+
+
+def test_id_without_a_home(medp2p: Medp2p) -> None:
+    done = medp2p("id", "--json")
+    assert done.code == 1
+    assert done.json["error"]["hint"] == "make one with `medp2p init`"
+
+
+def test_id_names_a_damaged_key(made: Medp2p) -> None:
+    (made.home / "keys" / "noise.key").write_text("nonsense\n")
+    done = made("id", "--json")
+    assert done.code == 1
+    assert done.json["error"]["code"] == "key-file"
+    assert "noise.key" in done.err
+
+
+def test_a_daemon_without_a_home_is_one_line(medp2p: Medp2p) -> None:
+    done = medp2p("daemon")
+    assert done.code == 1
+    assert done.err.startswith("medp2p: error: there is no home at ")
+    assert "Traceback" not in done.err
+
+
+# --- doctor -------------------------------------------------------------------------------
+
+
+def test_doctor_asks_the_daemon_when_there_is_one(medp2p: Medp2p, served: Served) -> None:
+    served.desk.checks = [
+        {"check": "disk", "ok": True, "text": "5 GB free", "hint": None},
+        {"check": "clock", "ok": None, "text": "no peer to compare with", "hint": "pair one"},
+    ]
+    done = medp2p("doctor")
+    assert done.code == 0
+    assert done.out.splitlines()[1].split() == ["disk", "ok", "5", "GB", "free"]
+    served.desk.checks.append({"check": "mdns", "ok": False, "text": "blocked", "hint": "ask IT"})
+    done = medp2p("doctor")
+    assert done.code == 1
+    assert "WRONG" in done.out
+    assert "hint: ask IT" in done.out
+    assert medp2p("doctor", "--json").json == served.desk.checks
+
+
+def test_doctor_text_hides_hints_of_what_is_well() -> None:
+    rows = [{"check": "a", "ok": True, "text": "\x1b", "hint": "nothing to do"}]
+    assert "nothing" not in doctor_text(rows)
+    assert "\\x1b" in doctor_text(rows)
+
+
+def test_doctor_without_a_daemon_looks_at_the_home(made: Medp2p) -> None:
+    done = made("doctor", "--json")
+    assert done.code in (0, 1)
+    assert {"check", "ok", "text", "hint"} <= set(done.json[0])
+    (made.home / "keys" / "sign.key").unlink()
+    done = made("doctor")
+    assert done.code == 1
+    assert "sign.key" in done.out
+
+
+# --- wipe ---------------------------------------------------------------------------------
+
+
+def test_wipe_needs_a_yes_or_a_person(made: Medp2p) -> None:
+    assert made("wipe").code == 2
+    assert (made.home / "keys" / "noise.key").exists()
+
+
+def test_wipe_erases_all_of_it(made: Medp2p) -> None:
+    done = made("wipe", "--yes", "--json")
+    assert done.code == 0
+    assert done.json == {"home": str(made.home), "left": []}
+    assert not made.home.exists()
+    assert made("wipe", "--yes").code == 1
+
+
+@pytest.mark.parametrize(("typed", "erased"), [("wipe\n", True), ("\n", False), ("", False)])
+@pytest.mark.usefixtures("terminal")
+def test_a_person_types_wipe(made: Medp2p, typed: str, erased: bool) -> None:
+    done = made("wipe", stdin=typed)
+    assert done.code == (0 if erased else 5)
+    assert made.home.exists() is not erased
+    assert f"to erase {made.home} for good, type wipe: " in done.err
+
+
+def test_wipe_refuses_while_a_daemon_has_the_home(made: Medp2p) -> None:
+    with Lock(Home(made.home)):
+        done = made("wipe", "--yes", "--json")
+    assert done.code == 1
+    assert done.json["error"]["code"] == "already-running"
+    assert (made.home / "keys" / "noise.key").exists()
+
+
+def test_wipe_of_a_damaged_home_works_too(made: Medp2p) -> None:
+    (made.home / "keys" / "noise.key").write_bytes(b"")
+    (made.home / "config.toml").unlink()
+    (made.home / "run" / "lock").unlink(missing_ok=True)
+    (made.home / "run").rmdir()
+    assert made("wipe", "--yes").code == 0
+    assert not made.home.exists()
+
+
+def test_a_folder_that_is_no_home_is_left_alone(medp2p: Medp2p) -> None:
+    medp2p.home.mkdir()
+    (medp2p.home / "thesis").write_text("x")
+    done = medp2p("wipe", "--yes")
+    assert done.code == 1
+    assert "there is no home" in done.err
+    assert list(medp2p.home.iterdir()) == [medp2p.home / "thesis"]
+
+
+def test_what_medp2p_did_not_make_stays(made: Medp2p, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "image").write_text("x")
+    (made.home / "note").write_text("x")
+    (made.home / "vault" / "link").symlink_to(elsewhere)
+    (made.home / "keys" / "link").symlink_to(elsewhere)
+    (made.home / "keys" / "folder").mkdir()
+    done = made("wipe", "--yes")
+    assert done.code == 0
+    assert done.out == f"erased {made.home}; left: note\n"
+    assert (elsewhere / "image").read_text() == "x"
+
+
+def test_keys_are_overwritten_first(made: Medp2p, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second name for a key file shows what happened to its bytes."""
+    key = made.home / "keys" / "spool.key"
+    size = key.stat().st_size
+    os.link(key, made.home / "second")
+    monkeypatch.setattr("medp2p.cli.erasing._FILES", ("config.toml", "."))
+    with pytest.raises(HomeError):  # the second "file" cannot be unlinked: cut short here
+        erase_home(made.home)
+    assert (made.home / "second").read_bytes() == bytes(size)
+    assert not (made.home / "keys").exists()
+    assert (made.home / "store.db").exists()
+    assert is_home(made.home)
+
+
+def test_a_key_without_write_permission_is_erased(made: Medp2p) -> None:
+    key = made.home / "keys" / "vault.key"
+    key.chmod(stat.S_IRUSR)
+    os.link(key, made.home.parent / "second")
+    assert made("wipe", "--yes").code == 0
+    assert b"AGE-SECRET-KEY" not in (made.home.parent / "second").read_bytes()
+
+
+def test_keys_that_are_a_link(made: Medp2p, tmp_path: Path) -> None:
+    (made.home / "keys").rename(tmp_path / "keys")
+    (made.home / "keys").symlink_to(tmp_path / "keys")
+    assert made("wipe", "--yes").code == 0
+    assert (tmp_path / "keys" / "noise.key").exists()
+
+
+# --- the rest -----------------------------------------------------------------------------
+
+
+def test_the_home_of_a_command_is_the_daemon_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    for chosen, env in (
+        ("x", {}),
+        ("link", {}),
+        (None, {"MEDP2P_HOME": "y"}),
+        ("x", {"MEDP2P_HOME": "y"}),
+        ("", {"MEDP2P_HOME": "~/z"}),
+        (None, {"MEDP2P_HOME": ""}),
+        (None, {}),
+    ):
+        assert home_path(chosen, env) == default_home(chosen, env)
+    assert Home(tmp_path).socket == tmp_path / SOCKET
+
+
+def test_log_lines_stay_on_their_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    out = io.StringIO()
+    monkeypatch.setattr("sys.stderr", out)
+    try:
+        start_log()
+        logging.getLogger("medp2p.test").info("told %s", "x\n2026 ERROR forged\x1b[2J")
+        logging.getLogger("medp2p.test").debug("not shown")
+    finally:
+        root.handlers[:], root.level = before
+    (line,) = out.getvalue().splitlines()
+    assert line.endswith("Z INFO medp2p.test: told x\\x0a2026 ERROR forged\\x1b[2J")
+
+
+def test_the_first_error_of_a_group_is_what_a_person_reads() -> None:
+    error = ListenError("taken")
+    inner: ExceptionGroup[MedP2PError] = ExceptionGroup("", [error])
+    groups: BaseExceptionGroup[MedP2PError] = BaseExceptionGroup("", [inner, ConfigError("x")])  # type: ignore[list-item]
+    assert first_of(groups) is error
