@@ -1,10 +1,11 @@
 """Where peers may be reached, who was heard of lately, and whose clock differs.
 
-Lives in the trio thread and is gone with the daemon. Everything here is a hint: an address
+Changed in the trio thread only, read from any, and gone with the daemon. Everything here is a hint: an address
 leads to a peer only once the handshake has proved its key, and only a session counts as
 having heard of a peer. What mDNS says is shown and tried, never believed.
 """
 
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
@@ -63,7 +64,7 @@ class Book:
     """
 
     def __init__(
-        self, now_ms: Callable[[], int], clock: Callable[[], float] = trio.current_time
+        self, now_ms: Callable[[], int], clock: Callable[[], float] = time.monotonic
     ) -> None:
         """Make an empty book.
 
@@ -227,7 +228,7 @@ class Book:
         """Return, by key, by how many milliseconds each peer's clock is ahead of ours."""
         return {
             key: contact.skew_ms
-            for key, contact in self._contacts.items()
+            for key, contact in list(self._contacts.items())
             if contact.skew_ms is not None
         }
 

@@ -136,6 +136,14 @@ def test_presence_comes_from_sessions_only_and_fades(book: Book, clock: Clock) -
     assert book.presence(KEY)["since"] is None
 
 
+async def test_presence_is_read_from_worker_threads_too() -> None:
+    book = Book(lambda: 0)
+    book.online(KEY, "a:1", ours=True)
+    seen = await trio.to_thread.run_sync(book.presence, KEY)
+    assert seen["online"] is True
+    assert await trio.to_thread.run_sync(book.heard_lately, KEY)
+
+
 def test_clocks(book: Book) -> None:
     book.note_clock(KEY, -5)
     book.online(OTHER, "a:1", ours=False)
