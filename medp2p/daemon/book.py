@@ -1,8 +1,8 @@
 """Where peers may be reached, who was heard of lately, and whose clock differs.
 
-Changed in the trio thread only, read from any, and gone with the daemon. Everything here is a hint: an address
-leads to a peer only once the handshake has proved its key, and only a session counts as
-having heard of a peer. What mDNS says is shown and tried, never believed.
+Changed in the trio thread only, read from any, and gone with the daemon. Everything here is a
+hint: an address leads to a peer only once the handshake has proved its key, and only a session
+counts as having heard of a peer. What mDNS says is shown and tried, never believed.
 """
 
 import time
