@@ -544,6 +544,38 @@ async def test_mdns_that_shows_another_key_gets_no_words(
         await b.desk.join(ANNA, a.code(), ADDRESS)
 
 
+async def test_two_addresses_of_one_workstation_are_one_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "PAIRING_SETTLE_SECONDS", 0.01)
+    async with network(tmp_path) as (net, a, b):
+        net.places["10.0.0.2", 2] = a.listener
+        await a.desk.open(ANNA)
+        mark = fingerprint_text(a.identity.noise_public)
+        places = (("10.0.0.1", 17820), ("10.0.0.2", 2))
+        b.station.book.seen(Seen(mark, a.desk.number, places))
+        await b.desk.join(ANNA, a.code(), None)
+        assert a.records().count(("pair", "ok")) == 1
+
+
+async def test_a_waiter_that_falls_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "PAIRING_STEP_SECONDS", 0.05)
+    async with network(tmp_path) as (net, a, b):
+        net.places["10.0.0.9", 9] = silent = Listener()
+        async with trio.open_nursery() as nursery:
+
+            async def say_nothing() -> None:
+                channel = await _answer(silent, a.identity)
+                async with open_link(channel.link):
+                    await trio.sleep_forever()
+
+            nursery.start_soon(say_nothing)
+            code = f"7-{words()[0]}-{words()[1]}"
+            with pytest.raises(PairingError, match="stopped answering"):
+                await b.desk.join(ANNA, code, "10.0.0.9:9")
+            nursery.cancel_scope.cancel()
+
+
 async def test_without_mdns_an_address_is_needed(tmp_path: Path) -> None:
     async with network(tmp_path) as (_, a, b):
         await a.desk.open(ANNA)
