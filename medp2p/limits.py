@@ -96,6 +96,19 @@ ACCEPT_RETRY_MAX_SECONDS = 2.0
 LOG_AGAIN_SECONDS = 60.0
 #: A whole pairing conversation: the words were typed before it begins, so seconds suffice.
 PAIRING_LINK_SECONDS = 20.0
+#: Own addresses are looked at so often: nothing tells a program when they change.
+ADDRESS_POLL_SECONDS = 2.0
+#: A changed address counts once it has stayed so long (Wi-Fi hands over in several steps).
+ADDRESS_SETTLE_SECONDS = 2.0
+#: Discovery that failed, for want of an interface say, is tried again after so long.
+MDNS_RETRY_SECONDS = 5.0
+#: One question for the addresses of a service; answers take milliseconds.
+MDNS_LOOKUP_SECONDS = 3.0
+#: Lookups at a time, and names waiting for one: a flood of names loses its oldest.
+MDNS_LOOKUPS = 4
+MDNS_WAITING = 256
+#: Unpaired workstations remembered as nearby; the one seen longest ago goes.
+MAX_NEARBY = 256
 #: What a refused stranger may still say, unread by anyone, until it is cut.
 MAX_STRANGER_BYTES = 64 * KIB
 

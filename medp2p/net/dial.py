@@ -125,8 +125,8 @@ class _Dial:
         self.hello = hello
         self.link: Link | None = None
         self.version_error: VersionError | None = None
-        self.tried: list[str] = []
-        self.wrong: list[str] = []
+        self.tried: dict[Route, str] = {}
+        self.wrong: set[Route] = set()
         # Only one connection at a time says hello: the responder lets a second one of the
         # same conversation replace the first.
         self.turn = trio.Lock()
@@ -151,11 +151,12 @@ class _Dial:
         except VersionError as error:
             self.version_error = error
         except RemoteProtocolError as error:
-            self.tried.append(f"{route.address}: {error.text}")
+            self.tried[route] = error.text
         except (HandshakeError, LinkLostError, trio.TooSlowError):
-            self.wrong.append(route.address)
-            text = f"answers, but is not {self.name}, or does not know this workstation"
-            self.tried.append(f"{route.address}: {text}")
+            self.wrong.add(route)
+            self.tried[route] = (
+                f"answers, but is not {self.name}, or does not know this workstation"
+            )
         finally:
             if self.link is None or self.link.stream is not stream:
                 await stream.aclose()
@@ -164,7 +165,7 @@ class _Dial:
         try:
             return await connect(route)
         except UnreachableError as error:
-            self.tried.append(f"{route.address}: {error.text}")
+            self.tried[route] = error.text
         return None
 
 
@@ -231,10 +232,11 @@ async def dial(
     """
     if peer_key == identity.noise_public:
         raise LocalProtocolError("a workstation does not dial itself")
+    candidates = list(routes)[: limits.MAX_ROUTES]
     attempt = _Dial(name, identity, peer_key, hello, versions)
     try:
         async with trio.open_nursery() as nursery:
-            for route in list(routes)[: limits.MAX_ROUTES]:
+            for route in candidates:
                 nursery.start_soon(attempt.run_route, route, lowest_version, nursery.cancel_scope)
     except BaseException:
         if attempt.link is not None:  # won, and cancelled in the same moment
@@ -246,7 +248,8 @@ async def dial(
         error = attempt.version_error
         hint = (error.hint or "").replace("the other workstation", name)
         raise VersionError(error.text, hint=hint) from error
-    raise DialError(name, attempt.tried, attempt.wrong)
+    lines = [f"{each.address}: {attempt.tried[each]}" for each in candidates]
+    raise DialError(name, lines, [each.address for each in candidates if each in attempt.wrong])
 
 
 async def dial_pairing(route: Route, *, identity: Identity) -> PairingChannel:
