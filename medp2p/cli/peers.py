@@ -172,10 +172,11 @@ def peers_verify(session: Session, name: str) -> None:
 _SET_HELP = """Change settings of a peer; an empty VALUE goes back to the default.
 
 \b
-accept=ask|auto|block     what to do with its offers
-release=manual|folder:DIR what to do with what is sealed
-max-bytes=SIZE            larger offers are asked about
-address=ADDR:PORT,...     fixed addresses
+accept=ask|auto|block      what to do with its offers
+max-bytes=SIZE             larger offers wait for a person, under accept=auto
+max-files=NUMBER           so do offers of more files
+release=manual|folder:DIR  what to do with what is sealed
+address=ADDR:PORT,...      fixed addresses
 """
 
 

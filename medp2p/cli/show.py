@@ -189,6 +189,7 @@ def peer_fields(peer: Json) -> str:
             ("verified", verified(peer)),
             ("paired", f"{when(peer['created'])} by {safe(peer['source'])}"),
             ("seen", seen),
+            ("away", "" if peer.get("online") else safe(peer.get("away"))),
             ("software", safe(peer.get("software"))),
             ("addresses", safe(peer.get("addresses"))),
             ("settings", safe(peer.get("settings"))),
