@@ -135,7 +135,7 @@ def follow(session: Session, row: Json) -> int:
                     session.emit(last)
                 progress.transfer(last)
                 row = last
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, MedP2PError):  # the daemon was lost, say
         if not is_over(last):
             session.note(
                 f"the transfer goes on; `medp2p outbox show {short_id(safe(row['id']))}` shows it"

@@ -156,7 +156,11 @@ def doctor_text(rows: list[Json]) -> str:
         [(safe(row["check"]), words[row["ok"]], safe(row.get("text"))) for row in rows],
         empty="nothing to check",
     )
-    hints = [f"hint: {safe(row['hint'])}" for row in rows if row.get("hint") and not row["ok"]]
+    hints = [
+        f"hint: {safe(row['check'])}: {safe(row['hint'])}"
+        for row in rows
+        if row.get("hint") and not row["ok"]
+    ]
     return "\n".join([lines, *hints])
 
 

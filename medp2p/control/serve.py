@@ -1,6 +1,8 @@
 """The two listeners of the API, as a service of the daemon's nursery."""
 
+import contextlib
 import errno
+import json
 import logging
 import os
 import socket
@@ -11,7 +13,7 @@ from typing import Any, Protocol
 import trio
 
 from medp2p import limits
-from medp2p.control.api import build_app
+from medp2p.control.api import build_app, error_json
 from medp2p.control.connection import Connections
 from medp2p.control.desk import Desk
 from medp2p.control.guard import CLI, PAGE
@@ -19,6 +21,15 @@ from medp2p.control.unix import account_name, listen_unix, peer_uid
 from medp2p.errors import ControlError
 
 log = logging.getLogger(__name__)
+
+
+_BUSY_BODY = json.dumps(
+    error_json(ControlError("the daemon serves too many commands at once", hint="try again"))
+).encode()
+_BUSY = (
+    b"HTTP/1.1 503 Busy\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    b"Content-Length: %d\r\n\r\n%b" % (len(_BUSY_BODY), _BUSY_BODY)
+)
 
 
 class SocketHome(Protocol):
@@ -42,7 +53,7 @@ class _Server:
         """Serve one connection; its failure ends it and nothing else."""
         most = limits.MAX_CONTROL_CLIENTS if via == CLI else limits.MAX_PAGE_CLIENTS
         if self._open[via] >= most:
-            stream.socket.close()
+            await _turn_away(via, stream)
             return
         self._open[via] += 1
         try:
@@ -66,6 +77,15 @@ class _Server:
                 name = await trio.to_thread.run_sync(account_name, uid, abandon_on_cancel=True)
                 self._accounts[uid] = name
         return self._accounts.get(uid, f"uid {uid}")
+
+
+async def _turn_away(via: str, stream: trio.SocketStream) -> None:
+    """Close a connection beyond the limit; tell the command line why."""
+    with contextlib.suppress(trio.BrokenResourceError), trio.move_on_after(limits.CLEANUP_SECONDS):
+        if via == CLI:
+            await stream.receive_some()
+            await stream.send_all(_BUSY)
+    stream.socket.close()
 
 
 async def serve_control(

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from medp2p import limits
 from tests.helpers.command import Done, Medp2p
 from tests.helpers.desk import TIME, MemoryDesk, Served, peer_json, serve_in_thread
 
@@ -285,3 +286,18 @@ def test_on_a_real_terminal(medp2p: Medp2p, served: Served, study: Path) -> None
     assert process.returncode == 0
     assert out == f"sealed {FIRST} at b\n"
     assert b"100 B/s, 6 s left" in seen
+
+
+def test_a_daemon_that_does_not_come_back(
+    medp2p: Medp2p, study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "DAEMON_RETURN_SECONDS", 0.1)
+    desk = MemoryDesk(peers_by_name={"b": peer_json("b")})
+    with serve_in_thread(medp2p.home, desk) as served:
+        thread, done = in_background(lambda: medp2p("send", "b", str(study), "--yes", "--wait"))
+        served.wait(lambda: desk.transfers_by_id and desk.readers)
+    thread.join(20)
+    (result,) = done
+    assert result.code == 3
+    assert "the transfer goes on; `medp2p outbox show aaaaaaaa` shows it" in result.err
+    assert "medp2p: error: no daemon answers" in result.err

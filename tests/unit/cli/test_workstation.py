@@ -95,7 +95,7 @@ def test_doctor_asks_the_daemon_when_there_is_one(medp2p: Medp2p, served: Served
     done = medp2p("doctor")
     assert done.code == 1
     assert "WRONG" in done.out
-    assert "hint: ask IT" in done.out
+    assert "hint: mdns: ask IT" in done.out
     assert medp2p("doctor", "--json").json == served.desk.checks
 
 

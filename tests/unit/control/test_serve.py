@@ -18,7 +18,7 @@ from medp2p import limits
 from medp2p.control.api import build_app
 from medp2p.control.client import Client
 from medp2p.control.serve import serve_control
-from medp2p.errors import ControlError, NoDaemonError
+from medp2p.errors import ControlError
 from tests.helpers.desk import FakeHome, MemoryDesk, peer_json, transfer_json
 
 SECONDS = 20
@@ -240,16 +240,31 @@ async def test_too_many_clients_are_turned_away_and_the_place_comes_back(tmp_pat
             streams.append(await trio.open_unix_socket(str(path)))
             await streams[-1].send_all(b"GET /v1/config HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert await streams[-1].receive_some(10)
-        with pytest.raises(NoDaemonError, match="ended before it answered"):
+        with pytest.raises(ControlError, match="too many commands at once"):
             await trio.to_thread.run_sync(client.get, "status")
         await streams.pop().aclose()
         while True:  # the server sees the close a moment later
             try:
                 answer = await trio.to_thread.run_sync(client.get, "status")
-            except NoDaemonError:
+            except ControlError:
                 continue
             break
         assert answer["name"] == "a"
+        for stream in streams:
+            await stream.aclose()
+
+
+async def test_the_page_has_places_of_its_own(tmp_path: Path) -> None:
+    async with served(tmp_path, MemoryDesk()) as (path, port):
+        streams = []
+        for _ in range(limits.MAX_PAGE_CLIENTS):
+            streams.append(await trio.open_tcp_stream("127.0.0.1", port))
+            await streams[-1].send_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert await streams[-1].receive_some(10)
+        async with await trio.open_tcp_stream("127.0.0.1", port) as one_more:
+            assert await one_more.receive_some(10) == b""
+        client = Client(path, "a home")
+        assert (await trio.to_thread.run_sync(client.get, "status"))["name"] == "a"
         for stream in streams:
             await stream.aclose()
 
