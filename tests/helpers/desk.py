@@ -100,14 +100,14 @@ class MemoryDesk:
     audit_rows: list[Json] = field(default_factory=list)
     alarm_rows: list[Json] = field(default_factory=list)
     readers: list[trio.MemorySendChannel[Json]] = field(default_factory=list)
-    bug: bool = False
+    bug: Exception | None = None
     hold: trio.Event | None = None
 
     # --- looking --------------------------------------------------------------------------
 
     async def status(self) -> Json:
-        if self.bug:
-            raise ZeroDivisionError("a bug")
+        if self.bug is not None:
+            raise self.bug
         if self.hold is not None:
             await self.hold.wait()
         return {

@@ -197,7 +197,7 @@ def test_an_error_of_the_daemon_is_escaped_too(medp2p: Medp2p, served: Served) -
 
 
 def test_a_bug_in_the_daemon_is_one_line(medp2p: Medp2p, served: Served) -> None:
-    served.desk.bug = True
+    served.desk.bug = ZeroDivisionError("a bug")
     done = medp2p("status", "--json")
     assert done.code == 1
     assert done.json["error"]["code"] == "control"

@@ -18,7 +18,7 @@ from medp2p import limits
 from medp2p.control.api import build_app
 from medp2p.control.client import Client
 from medp2p.control.serve import serve_control
-from medp2p.errors import ControlError
+from medp2p.errors import ConflictError, ControlError
 from tests.helpers.desk import FakeHome, MemoryDesk, peer_json, transfer_json
 
 SECONDS = 20
@@ -171,10 +171,13 @@ async def test_junk_ends_its_own_connection_only(tmp_path: Path, junk: bytes) ->
     assert desk.acts == []
 
 
+@pytest.mark.parametrize(
+    "bug", [ZeroDivisionError("a bug"), ExceptionGroup("", [ZeroDivisionError("a bug")])]
+)
 async def test_a_bug_is_logged_and_answered(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, bug: Exception
 ) -> None:
-    desk = MemoryDesk(bug=True)
+    desk = MemoryDesk(bug=bug)
     async with served(tmp_path, desk) as (path, _):
         client = Client(path, "a home")
         with pytest.raises(ControlError, match="the daemon made a mistake"):
@@ -182,6 +185,17 @@ async def test_a_bug_is_logged_and_answered(
         assert len(await trio.to_thread.run_sync(client.get, "config")) == 2
     (record,) = [r for r in caplog.records if r.levelno >= logging.ERROR]
     assert record.getMessage() == "bug behind /v1/status"
+
+
+async def test_an_error_out_of_a_nursery_is_no_bug(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk = MemoryDesk(bug=ExceptionGroup("", [ConflictError("not now")]))
+    async with served(tmp_path, desk) as (path, _):
+        client = Client(path, "a home")
+        with pytest.raises(ConflictError, match="not now"):
+            await trio.to_thread.run_sync(client.get, "status")
+    assert [r for r in caplog.records if r.levelno >= logging.ERROR] == []
 
 
 def fill(sock: socket.socket) -> None:
