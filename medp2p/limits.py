@@ -37,6 +37,9 @@ MAX_MESSAGE_BYTES = 1 * MIB
 MAX_HELLO_BYTES = 16 * KIB
 #: Canonical bytes of manifest entries in one page: leaves room for the frame around it.
 MAX_PAGE_BYTES = 512 * KIB
+#: The whole manifest in canonical bytes: a million entries with paths of 100 bytes, held once
+#: in memory and sealed in one piece.
+MAX_MANIFEST_BYTES = 128 * MIB
 #: Ranges of missing chunks in one message; more go into further messages.
 MAX_RANGES = 8192
 #: Facts in one message.
@@ -102,6 +105,11 @@ ADDRESS_POLL_SECONDS = 2.0
 ADDRESS_SETTLE_SECONDS = 2.0
 #: Discovery that failed, for want of an interface say, is tried again after so long.
 MDNS_RETRY_SECONDS = 5.0
+#: Interfaces are looked at again so often even if no address has changed: an IPv6 address is
+#: listed seconds before it can be used. It costs a millisecond.
+MDNS_RESCAN_SECONDS = 5.0
+#: Between two announcements: receivers replace what is more than 1 s old, and keep the rest.
+MDNS_PAUSE_SECONDS = 1.5
 #: One question for the addresses of a service; answers take milliseconds.
 MDNS_LOOKUP_SECONDS = 3.0
 #: Lookups at a time, and names waiting for one: a flood of names loses its oldest.
@@ -185,8 +193,6 @@ READER_FILES = 8
 
 #: TCP port of a daemon; unassigned at IANA.
 DEFAULT_PORT = 17820
-#: Bytes of a Unix socket path: sun_path of Linux is 108 with its final NUL (unix(7)).
-MAX_SOCKET_PATH_BYTES = 107
 #: config.toml is written by people; anything longer is not one.
 MAX_CONFIG_BYTES = 256 * KIB
 #: daemon.json as we write it has a few hundred bytes; more is not ours.

@@ -40,6 +40,9 @@ def default_name() -> str:
     return "".join(c for c in name if c.isprintable())[: limits.MAX_TOLD_CHARS] or "workstation"
 
 
+_COMMAND_LINE = "command line"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """The settings in force.
@@ -83,8 +86,16 @@ class Config:
             changed = changed._replaced("mdns", mdns)
         return changed
 
+    def beside(self, running: "Config") -> "Config":
+        """Return these settings, with what the command line had decided for ``running``."""
+        kept = self
+        for key, source in running.sources.items():
+            if source == _COMMAND_LINE:
+                kept = kept._replaced(key, getattr(running, key))
+        return kept
+
     def _replaced(self, key: str, value: object) -> "Config":
-        sources = MappingProxyType({**self.sources, key: "command line"})
+        sources = MappingProxyType({**self.sources, key: _COMMAND_LINE})
         return replace(self, sources=sources, **{key: value})  # type: ignore[arg-type]
 
 
@@ -224,6 +235,11 @@ def effective(config: Config) -> list[dict[str, object]]:
         }
         for key, (name, _) in _KEYS.items()
     ]
+
+
+def changed_keys(old: Config, new: Config) -> list[str]:
+    """Return the keys of the file whose values differ."""
+    return [key for key, (name, _) in _KEYS.items() if getattr(old, name) != getattr(new, name)]
 
 
 def restart_needed(old: Config, new: Config) -> list[str]:

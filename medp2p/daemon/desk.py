@@ -4,6 +4,7 @@ Each act is checked and audited where it is carried out; this module only puts i
 The shapes of the answers stand in control/desk.py and docs/CLI.md.
 """
 
+import logging
 import os
 import shutil
 from collections.abc import AsyncGenerator
@@ -12,7 +13,7 @@ import trio
 
 from medp2p import __version__
 from medp2p.daemon import doctor, endings, inbox, statements, views
-from medp2p.daemon.config import effective, load_config
+from medp2p.daemon.config import changed_keys, effective, load_config, restart_needed
 from medp2p.daemon.outbox import OPEN, Outbox
 from medp2p.daemon.pairing import PairingDesk
 from medp2p.daemon.peering import Peering
@@ -26,6 +27,8 @@ from medp2p.model import ENDED, WHOLE, Actor, Direction, State
 from medp2p.vault import peers, transfers
 from medp2p.vault.store import Tx
 from medp2p.vault.transfers import TransferRow
+
+log = logging.getLogger(__name__)
 
 
 class Desk:
@@ -97,8 +100,15 @@ class Desk:
     async def reload(self, actor: Actor) -> list[Json]:
         """Read config.toml again; on an error the old values hold."""
         station = self._station
-        fresh = await trio.to_thread.run_sync(load_config, station.home.config_file)
-        await station.write(station.ledger.record, event="config", actor=actor)
+        read = await trio.to_thread.run_sync(load_config, station.home.config_file)
+        fresh = read.beside(station.config)
+        changed = changed_keys(station.config, fresh)
+        if changed:
+            detail: Json = {"changed": changed}
+            await station.write(station.ledger.record, event="config", actor=actor, detail=detail)
+        later = restart_needed(station.config, fresh)
+        if later:
+            log.warning("takes effect after a restart: %s", ", ".join(later))
         station.config = fresh
         return effective(station.config)
 

@@ -36,6 +36,7 @@ def end(
         names: What the error names (file paths), kept sealed; the error itself is kept in
             clear and must not name a file.
     """
+    station.files.step("erase-mark" if row.direction is Direction.IN else "state")
     now = station.now_ms()
     if names is not None:
         papers.put_vault(tx, station, row.id, papers.DETAIL, names)

@@ -4,13 +4,16 @@ Every act is one transaction with its audit record; files follow, and are redone
 """
 
 import json
+import os
 from dataclasses import dataclass
+from functools import partial
 
+import msgspec
 import trio
 
 from medp2p import digest
 from medp2p.daemon import endings, papers, statements
-from medp2p.daemon.station import Station
+from medp2p.daemon.station import RULE, Station
 from medp2p.errors import ConflictError, MedP2PError, ReleaseError, TransferAbortedError
 from medp2p.layout import Layout
 from medp2p.model import ENDED, WHOLE, Actor, Direction, State, short_id
@@ -41,6 +44,7 @@ def accept(tx: Tx, station: Station, actor: Actor, prefix: str) -> TransferRow:
         return row
     if row.state is not State.OFFERED:
         raise ConflictError(f"transfer {row.id} is {row.state.value}; nothing to accept")
+    station.files.step("accept")
     now = station.now_ms()
     transfers.update(tx, row.id, state=State.ACCEPTED, decided_ms=now, updated_ms=now)
     endings.record(tx, station, row, "accept", actor)
@@ -137,7 +141,15 @@ async def verify(station: Station, actor: Actor, prefix: str) -> TransferRow:
 
     def read() -> None:
         with SealReader.open(station.home.sealed(found.row.id), station.keys.vault_identity) as it:
-            releasing.verify(it, found.geometry, found.key, found.offer, found.root)
+            releasing.verify(
+                it,
+                found.geometry,
+                found.key,
+                found.offer,
+                found.root,
+                lambda done: None,
+                station.is_stopping,
+            )
 
     try:
         await trio.to_thread.run_sync(read)
@@ -161,6 +173,7 @@ async def release(
     Raises:
         ReleaseError, IntegrityError, NoSpaceError: With the reason.
     """
+    await trio.to_thread.run_sync(_refuse_home, station, target)
     found = await station.read(sealed, station, prefix)
     row = await station.write(_begin_release, station, actor, found.row.id, target)
     await station.touch(row.id)
@@ -176,6 +189,9 @@ async def release(
                 target=target,
                 name=short_id(row.id),
                 files=station.files,
+                progress=lambda done: None,
+                cancelled=station.is_stopping,
+                publishing=partial(_publishing, station, row.id, target),
             )
 
     try:
@@ -184,9 +200,16 @@ async def release(
         await station.write(_release_failed, station, actor, row, error)
         await station.touch(row.id)
         raise
-    await station.write(_release_done, station, actor, row, done)
+    await station.write(_release_done, station, actor, row, done.path, len(done.mapped))
     await station.touch(row.id)
     return row, done
+
+
+def _refuse_home(station: Station, target: bytes) -> None:
+    """Clear images must not lie in the home, whatever links lead there."""
+    home = os.fsencode(station.home.path)
+    if os.path.isabs(target) and os.path.commonpath([os.path.realpath(target), home]) == home:
+        raise ReleaseError("the home itself is no place to release into")
 
 
 def _begin_release(
@@ -195,7 +218,7 @@ def _begin_release(
     row = transfers.get(tx, transfer)
     if row.state not in RELEASABLE:
         raise ConflictError(f"transfer {row.id} is {row.state.value}; it cannot be released now")
-    papers.put_vault(tx, station, row.id, "target", target)
+    _keep_target(tx, station, row.id, target, None)
     transfers.update(tx, row.id, state=State.RELEASING, updated_ms=station.now_ms())
     endings.record(tx, station, row, "release-begin", actor)
     if row.released_ms is None:
@@ -203,34 +226,73 @@ def _begin_release(
     return row
 
 
+def _keep_target(
+    tx: Tx, station: Station, transfer: str, target: bytes, final: bytes | None
+) -> None:
+    """Remember where a release goes, so that a crash in its middle can be cleared up."""
+    data = msgspec.msgpack.encode([target, final])
+    papers.put_vault(tx, station, transfer, papers.TARGET, data)
+
+
+def _publishing(station: Station, transfer: str, target: bytes, final: bytes) -> None:
+    """In the release's thread: the folder gets this name in the next moment."""
+    with station.store.write() as tx:
+        _keep_target(tx, station, transfer, target, final)
+
+
 def _release_failed(
     tx: Tx, station: Station, actor: Actor, row: TransferRow, error: MedP2PError
 ) -> None:
     """Back to the state before; what failed is said to the caller and in the audit log."""
     back = State.RELEASED if row.released_ms is not None else State.SEALED
-    transfers.delete_blobs(tx, row.id, ["target"])
+    transfers.delete_blobs(tx, row.id, [papers.TARGET])
     transfers.update(tx, row.id, state=back, updated_ms=station.now_ms())
     endings.record(tx, station, row, "release", actor, "failure", {"code": error.code})
 
 
 def _release_done(
-    tx: Tx, station: Station, actor: Actor, row: TransferRow, done: releasing.Released
+    tx: Tx, station: Station, actor: Actor, row: TransferRow, path: bytes, mapped: int
 ) -> None:
     now = station.now_ms()
     earlier = papers.get(tx, station, row.id, papers.RELEASED)
     paths = json.loads(earlier) if earlier else []
-    paths.append(path_text(done.path))
+    paths.append(path_text(path))
     papers.put_vault(tx, station, row.id, papers.RELEASED, json.dumps(paths).encode())
-    transfers.delete_blobs(tx, row.id, ["target"])
-    transfers.update(tx, row.id, state=State.RELEASED, released_ms=now, updated_ms=now)
-    endings.record(tx, station, row, "release", actor, detail={"mapped": len(done.mapped)})
-    if row.released_ms is None:
+    transfers.delete_blobs(tx, row.id, [papers.TARGET])
+    first = row.released_ms is None
+    transfers.update(
+        tx,
+        row.id,
+        state=State.RELEASED,
+        released_ms=now if first else row.released_ms,
+        updated_ms=now,
+    )
+    endings.record(tx, station, row, "release", actor, detail={"mapped": mapped})
+    if first:
         statements.queue_fact(tx, station, row, "released", {"by": actor.os_user or actor.via})
 
 
-def recover_release(tx: Tx, station: Station, row: TransferRow) -> bytes | None:
-    """After a crash amid a release: the state before it; return where leftovers may lie."""
-    target = papers.get(tx, station, row.id, "target")
-    error = ReleaseError("the daemon ended amid the release")
-    _release_failed(tx, station, Actor(os_user=None, via="rule"), row, error)
-    return target
+def recover_release(station: Station, row: TransferRow) -> None:
+    """After a crash amid a release: done if its folder has its name, else as it was before.
+
+    Blocking. Left-overs at the target are removed.
+
+    Raises:
+        ReleaseError: The target cannot be read now; the transfer stays as it is.
+    """
+    with station.store.read() as tx:
+        kept = papers.need(tx, station, row.id, papers.TARGET)
+    target, final = msgspec.msgpack.decode(kept, type=tuple[bytes, bytes | None])
+    name = short_id(row.id)
+    done = final is not None and releasing.was_released(target, name, final)
+    with station.store.write() as tx:
+        _settle(tx, station, row, final if done else None)
+    releasing.sweep_stages(target, name, station.files)
+
+
+def _settle(tx: Tx, station: Station, row: TransferRow, final: bytes | None) -> None:
+    if final is not None:
+        _release_done(tx, station, RULE, row, final, 0)
+    else:
+        error = ReleaseError("the daemon ended amid the release")
+        _release_failed(tx, station, RULE, row, error)

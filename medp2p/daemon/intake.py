@@ -19,6 +19,7 @@ from medp2p.net.link import Link, ReceivedChunk
 from medp2p.proto.messages import Commit, Progress
 from medp2p.vault import journal
 from medp2p.vault.age import SealWriter, sealed_bytes
+from medp2p.vault.store import Tx
 
 Take = Callable[[], Awaitable[ReceivedChunk | Commit]]
 
@@ -99,10 +100,18 @@ class Intake:
                     except (trio.WouldBlock, trio.EndOfChannel):
                         break
                 pairs = [(chunk.header.index, chunk.header.digest) for chunk in group]
-                if await self.station.write(journal.claim, self.transfer, pairs):
+                if await self.station.write(self._claimed, pairs):
                     raise SourceChangedError("a chunk came again with other bytes than before")
                 for chunk in group:
                     await work.send(chunk)
+
+    def _claimed(self, tx: Tx, pairs: list[tuple[int, bytes]]) -> list[int]:
+        self.station.files.step("claim")
+        return journal.claim(tx, self.transfer, pairs)
+
+    def _done(self, tx: Tx, indexes: list[int]) -> None:
+        self.station.files.step("journal")
+        journal.done(tx, self.transfer, indexes)
 
     async def _work(self, work: trio.MemoryReceiveChannel[ReceivedChunk]) -> None:
         plain = memoryview(bytearray(limits.CHUNK_BYTES))
@@ -141,7 +150,7 @@ class Intake:
             if not indexes:
                 return
             await trio.to_thread.run_sync(self.writer.sync)
-            await self.station.write(journal.done, self.transfer, indexes)
+            await self.station.write(self._done, indexes)
             del self._written[: len(indexes)]
             self._written_bytes = sum(map(self.geometry.chunk_length, self._written))
             self._flying.difference_update(indexes)

@@ -10,7 +10,7 @@ from medp2p.daemon.station import RULE, Station
 from medp2p.errors import MedP2PError, TransferAbortedError
 from medp2p.model import ENDED, Direction, Reason, State
 from medp2p.text import format_duration
-from medp2p.vault import journal, meta, release, transfers
+from medp2p.vault import journal, meta, transfers
 from medp2p.vault.erase import erase_sealed
 from medp2p.vault.store import Tx
 from medp2p.vault.transfers import TransferRow
@@ -23,6 +23,7 @@ class Janitor:
 
     def __init__(self, station: Station) -> None:
         self._station = station
+        self._dirty = False
 
     async def run(self) -> None:
         """Erase whenever the bell rings; never returns."""
@@ -40,10 +41,12 @@ class Janitor:
             except MedP2PError as error:
                 log.warning("erasing of %s is tried again later: %s", row.id, error)
                 continue
-            await station.write(_erased, row)
+            await station.write(_erased, station, row)
             await station.touch(row.id)
         if rows:
-            await trio.to_thread.run_sync(station.store.checkpoint)
+            self._dirty = True
+        if self._dirty:  # a reader may hold it up: then at the next ring, or the next start
+            self._dirty = not await trio.to_thread.run_sync(station.store.checkpoint)
 
     def _erase(self, row: TransferRow) -> None:
         """Blocking: overwrite header and nonce, unlink, sync; both names it may have."""
@@ -52,9 +55,10 @@ class Janitor:
         erase_sealed(self._station.files, home.sealed(row.id))
 
 
-def _erased(tx: Tx, row: TransferRow) -> None:
+def _erased(tx: Tx, station: Station, row: TransferRow) -> None:
+    station.files.step("erase-rows")
     journal.forget(tx, row.id)
-    transfers.delete_blobs(tx, row.id, [papers.FILE_KEY, papers.MANIFEST, "target"])
+    transfers.delete_blobs(tx, row.id, [papers.FILE_KEY, papers.MANIFEST, papers.TARGET])
     transfers.update(tx, row.id, erasing=False)
 
 
@@ -63,43 +67,25 @@ def _erased(tx: Tx, row: TransferRow) -> None:
 
 async def recover(station: Station) -> None:
     """Bring every transfer that a crash or a stop left in the middle to where it goes on."""
-    targets = await station.write(_recover, station)
-    for target in targets:
-        await trio.to_thread.run_sync(_sweep_target, target)
+    for row in await station.write(_recover, station):
+        try:
+            await trio.to_thread.run_sync(inbox.recover_release, station, row)
+        except MedP2PError as error:
+            log.warning("release of %s cannot be cleared up now: %s", row.id, error.code)
     await trio.to_thread.run_sync(_finish_renames, station)
 
 
-def _recover(tx: Tx, station: Station) -> list[bytes]:
+def _recover(tx: Tx, station: Station) -> list[TransferRow]:
+    """Park what moved; return what was being released."""
     now = station.now_ms()
-    targets = []
     reason = Reason("peer-away", "waits for the other workstation after a restart", now)
-    for row in transfers.list(tx, None, [s for s in State if s not in ENDED]):
-        if row.state is State.RELEASING:
-            target = inbox.recover_release(tx, station, row)
-            targets += [target] if target else []
-        elif row.direction is Direction.OUT and row.state in (
-            State.OFFERED,
-            State.ACCEPTED,
-            State.SENDING,
-            State.PAUSED,
-        ):
-            transfers.update(tx, row.id, state=State.WAITING, reason=reason)
-        elif row.state is State.RECEIVING:
-            transfers.update(
-                tx,
-                row.id,
-                state=State.PAUSED,
-                reason=reason,
-                chunks_done=journal.done_count(tx, row.id),
-            )
-    return targets
-
-
-def _sweep_target(target: bytes) -> None:
-    try:
-        release.sweep_stages(target)
-    except (MedP2PError, OSError) as error:
-        log.warning("left-overs of a release stay where they are: %s", type(error).__name__)
+    moved_out = (State.OFFERED, State.ACCEPTED, State.SENDING, State.PAUSED)
+    for row in transfers.list(tx, Direction.OUT, moved_out):
+        transfers.update(tx, row.id, state=State.WAITING, reason=reason)
+    for row in transfers.list(tx, Direction.IN, [State.RECEIVING]):
+        done = journal.done_count(tx, row.id)
+        transfers.update(tx, row.id, state=State.PAUSED, reason=reason, chunks_done=done)
+    return transfers.list(tx, Direction.IN, [State.RELEASING])
 
 
 def _finish_renames(station: Station) -> None:

@@ -10,12 +10,15 @@ from medp2p.daemon import endings, papers, policy
 from medp2p.daemon.station import PEER, RULE, Station
 from medp2p.errors import NoSpaceError
 from medp2p.model import Direction, Priority, State, transfer_id_from_bytes
-from medp2p.proto.messages import PROTOCOL_HIGHEST, Offer, Wait
+from medp2p.proto.messages import Offer, Wait
 from medp2p.text import format_bytes
 from medp2p.vault import age, transfers
 from medp2p.vault.peers import PeerRow
 from medp2p.vault.store import Tx
 from medp2p.vault.transfers import TransferRow
+
+#: Protocol version under which offers are bound; parked ones keep theirs when there is a next.
+_OFFER_PROTOCOL = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +40,7 @@ def offer_of(station: Station, peer: PeerRow, offer: Offer, *, outgoing: bool) -
     """Return the digest that binds an offer between this workstation and a peer."""
     mine, theirs = station.keys.noise_public, peer.noise_key
     return digest.offer_digest(
-        protocol=PROTOCOL_HIGHEST,
+        protocol=_OFFER_PROTOCOL,
         layout=offer.layout,
         sender=mine if outgoing else theirs,
         receiver=theirs if outgoing else mine,

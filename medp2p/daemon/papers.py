@@ -14,7 +14,7 @@ from medp2p.vault import transfers
 from medp2p.vault.store import Tx
 
 SUMMARY, MANIFEST, SOURCES, FILE_KEY = "summary", "manifest", "sources", "filekey"
-RELEASED, DETAIL = "released", "detail"
+RELEASED, DETAIL, TARGET = "released", "detail", "target"
 
 
 def _context(owner: str, name: str) -> str:

@@ -27,13 +27,14 @@ from medp2p.model import ENDED, WHOLE, Direction, Entry, Kind, Reason, State
 from medp2p.net.link import Link, ReceivedChunk
 from medp2p.proto.messages import Abort, Answer, Bye, Commit, Message, Need, Offer, Page
 from medp2p.vault import facts, journal, transfers
-from medp2p.vault.age import SealWriter
+from medp2p.vault.age import SealWriter, new_file_key
 from medp2p.vault.erase import erase_sealed
 from medp2p.vault.peers import PeerRow
 from medp2p.vault.store import Tx
 from medp2p.vault.transfers import TransferRow
 
 M = TypeVar("M", Offer, Page)
+_FILE_KEY_BYTES = 16
 
 
 @dataclass
@@ -122,7 +123,9 @@ class Receiving:
             for row in await self.station.read(facts.of_transfer, self.transfer)
             if row.direction is Direction.OUT
         ]
-        await self.link.send(exchange.to_message(self.station, rows))
+        told = exchange.to_message(self.station, rows)
+        if self.link.conversation.may_send(told):
+            await self.link.send(told)
         await self.link.send(Answer("ended"))
         await self._until_bye()
 
@@ -138,13 +141,15 @@ class Receiving:
             return geometry
         await self.link.send(Answer("accepted"))
         entries: list[Entry] = []
+        size = 0
         hasher = digest.ManifestHasher()
         while True:
             page = await self._expect(Page)
             hasher.update(page.entries)
             entries += await trio.to_thread.run_sync(layout.decode_entries_untrusted, page.entries)
-            if len(entries) > row.entries:
-                raise RemoteProtocolError("more entries than offered")
+            size += len(page.entries)
+            if len(entries) > row.entries or size > limits.MAX_MANIFEST_BYTES:
+                raise RemoteProtocolError("more entries than offered, or too long names")
             if page.last:
                 break
         offer = await self.station.read(papers.summary, self.station, row.id)
@@ -172,12 +177,13 @@ class Receiving:
     def _open_or_create(self, geometry: layout.Layout) -> SealWriter:
         station, path = self.station, self.station.home.part(self.transfer)
         with station.store.read() as tx:
-            file_key = papers.get(tx, station, self.transfer, papers.FILE_KEY)
-        if file_key is not None:
-            return SealWriter.reopen(station.files, path, geometry.size, file_key)
+            kept = papers.get(tx, station, self.transfer, papers.FILE_KEY)
+        if kept is not None:
+            file_key, header = kept[:_FILE_KEY_BYTES], kept[_FILE_KEY_BYTES:]
+            return SealWriter.reopen(station.files, path, geometry.size, file_key, header)
         erase_sealed(station.files, path)  # a crash came before the first row about it
         offers.check_room(station, geometry.size)
-        file_key = station.random_bytes(16)
+        file_key = new_file_key(station.random_bytes)
         writer = SealWriter.create(
             station.files,
             path,
@@ -187,7 +193,8 @@ class Receiving:
             station.random_bytes,
         )
         with station.store.write() as tx:
-            papers.put_spool(tx, station, self.transfer, papers.FILE_KEY, file_key)
+            kept = file_key + writer.header  # with it, a rotten header shows at a resume
+            papers.put_spool(tx, station, self.transfer, papers.FILE_KEY, kept)
         return writer
 
     def _pause(self, tx: Tx, text: str) -> None:
@@ -259,6 +266,7 @@ class Receiving:
     def _sealed(self, tx: Tx, root: bytes, chunks: int) -> None:
         """The state, its fact and its audit record, in one transaction."""
         station, now = self.station, self.station.now_ms()
+        station.files.step("commit")
         papers.close_papers(tx, station, self.transfer)
         transfers.update(
             tx,

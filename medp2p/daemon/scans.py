@@ -118,7 +118,7 @@ class Scans:
             del self._jobs[job.id]
 
     async def _walk(self, job: Job, paths: list[bytes]) -> None:
-        token = trio.lowlevel.current_trio_token()
+        station, token = self._station, trio.lowlevel.current_trio_token()
 
         def note(files: int, file_bytes: int) -> None:
             job.files, job.file_bytes = files, file_bytes
@@ -129,7 +129,7 @@ class Scans:
 
         try:
             found = await trio.to_thread.run_sync(
-                scan, paths, progress, lambda: job.id not in self._jobs
+                scan, paths, progress, lambda: station.stopping or job.id not in self._jobs
             )
         except MedP2PError as error:
             job.error = error

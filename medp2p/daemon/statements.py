@@ -99,9 +99,9 @@ def acknowledged(tx: Tx, station: Station, peer: PeerRow, number: int) -> None:
         station.ledger.alarm(
             tx, kind="set-back", text=text, peer=peer.name, peer_key=peer.noise_key
         )
-    for row in facts.pending(tx, peer.noise_key):
-        if row.number <= number:
+    while waiting := [r for r in facts.pending(tx, peer.noise_key) if r.number <= number]:
+        for row in waiting:
             statement = opened(station, row).statement
             sealed = station.vault.seal(statement, _context(peer.noise_key, row.number))
             facts.replace_statement(tx, row, sealed)
-    facts.acknowledge(tx, peer.noise_key, number)
+        facts.acknowledge(tx, peer.noise_key, waiting[-1].number)

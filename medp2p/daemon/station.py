@@ -18,6 +18,7 @@ from medp2p.daemon.home import Home
 from medp2p.daemon.ledger import Ledger
 from medp2p.daemon.live import Bell, Board
 from medp2p.model import Actor, transfer_id_to_bytes
+from medp2p.net.discovery import Discovery
 from medp2p.proto.messages import Hello
 from medp2p.vault import peers, transfers
 from medp2p.vault.durable import Files
@@ -70,10 +71,11 @@ class Station:
     addresses: list[str] = field(default_factory=list)
     listening: bool = False
     started_ms: int = 0
+    stopping: bool = False
     bugs: int = 0
     pins: set[bytes] = field(default_factory=set)
     pins_changed: Bell = field(default_factory=Bell)
-    mdns: dict[str, object] = field(default_factory=lambda: {"on": False, "text": "not started"})
+    discovery: Discovery | None = None
     erase_bell: Bell = field(default_factory=Bell)
     #: One thread in the database at a time: SQLite has one writer anyway.
     write_limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(1))
@@ -118,6 +120,17 @@ class Station:
             department=self.config.department,
             place=self.config.place,
         )
+
+    @property
+    def mdns(self) -> dict[str, object]:
+        """Return ``on`` (null before the first try) and ``text`` of discovery."""
+        if self.discovery is None:
+            return {"on": False, "text": "switched off by configuration"}
+        return {"on": self.discovery.working, "text": self.discovery.status}
+
+    def is_stopping(self) -> bool:
+        """Tell long work in threads that the daemon is about to end."""
+        return self.stopping
 
     def answer(self, theirs: Hello) -> Hello:
         """Return our answer to a peer's hello: the same conversation."""

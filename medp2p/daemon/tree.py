@@ -21,7 +21,7 @@ from medp2p.daemon import keeping, notify, views
 from medp2p.daemon.book import Book
 from medp2p.daemon.config import Config, load_config
 from medp2p.daemon.desk import Desk
-from medp2p.daemon.discovering import run_discovery_for
+from medp2p.daemon.discovering import run_discovery
 from medp2p.daemon.events import Events
 from medp2p.daemon.home import Home, Lock, check_keys, open_home, write_daemon_json
 from medp2p.daemon.ledger import Ledger
@@ -137,7 +137,7 @@ async def _run(station: Station, services: Sequence[Service]) -> None:
         nursery.start_soon(keeping.keep_house, station)
         nursery.start_soon(outbox.run)
         nursery.start_soon(_ticker, station)
-        nursery.start_soon(run_discovery_for, station, outbox, pairing)
+        nursery.start_soon(run_discovery, station, outbox, pairing)
         nursery.start_soon(notify.run_watchdog)
         write_daemon_json(
             station.home, listen=station.addresses, since_ms=station.started_ms, page=page
@@ -145,7 +145,7 @@ async def _run(station: Station, services: Sequence[Service]) -> None:
         notify.ready(f"listening on {', '.join(station.addresses)}")
         await _signals(desk)
         notify.stopping()
-        station.listening = False
+        station.listening, station.stopping = False, True
         nursery.cancel_scope.cancel()
 
 
