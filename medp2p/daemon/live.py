@@ -3,6 +3,7 @@
 All of it lives in the trio thread and is gone with the daemon; the store holds what counts.
 """
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -34,18 +35,18 @@ class Live:
         chunks_done: Durable and journalled at the receiver.
         chunks_moved: Sent or received in this conversation.
         moved_bytes: The same in bytes, for the rate.
-        since: trio time at which chunks began to move.
+        since: Monotonic time at which chunks began to move, seconds.
     """
 
     chunks_done: int
     chunks: int
     chunks_moved: int = 0
     moved_bytes: int = 0
-    since: float = field(default_factory=trio.current_time)
+    since: float = field(default_factory=time.monotonic)
 
     def rate(self) -> float:
         """Return bytes a second since the beginning of this conversation."""
-        elapsed = trio.current_time() - self.since
+        elapsed = time.monotonic() - self.since
         return self.moved_bytes / elapsed if elapsed > 0.2 else 0.0
 
 
