@@ -110,6 +110,10 @@ MDNS_RETRY_SECONDS = 5.0
 MDNS_RESCAN_SECONDS = 5.0
 #: Between two announcements: receivers replace what is more than 1 s old, and keep the rest.
 MDNS_PAUSE_SECONDS = 1.5
+#: After a change of a service: old records have gone by then.
+MDNS_SETTLE_SECONDS = 2.0
+#: Services that may claim one fingerprint; more than one is a cloned or a hostile machine.
+MAX_SERVICES_PER_PEER = 4
 #: One question for the addresses of a service; answers take milliseconds.
 MDNS_LOOKUP_SECONDS = 3.0
 #: Lookups at a time, and names waiting for one: a flood of names loses its oldest.

@@ -85,7 +85,8 @@ class Sessions:
         try:
             return await self._greeted(link, peer, ours=True)
         except BaseException:
-            await link.close(goodbye=False)  # bounded, also when cancelled
+            with trio.move_on_after(limits.CLEANUP_SECONDS, shield=True):
+                await link.close(goodbye=False)
             raise
 
     async def _look_who_is_there(self, peer: PeerRow, error: DialError) -> None:

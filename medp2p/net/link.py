@@ -330,6 +330,7 @@ async def open_link(link: Link) -> AsyncIterator[Link]:
                 failure = error
             nursery.cancel_scope.cancel()
     finally:
-        await link.close(goodbye=failure is None)
+        with trio.move_on_after(2 * limits.CLEANUP_SECONDS, shield=True):  # close bounds itself
+            await link.close(goodbye=failure is None)
     if failure is not None:
         raise failure
