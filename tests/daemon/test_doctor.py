@@ -16,6 +16,7 @@ from medp2p.daemon.home import Home, Lock, init_home, open_home, write_daemon_js
 from medp2p.daemon.ledger import Ledger
 from medp2p.daemon.station import Station
 from medp2p.model import Actor
+from medp2p.net.discovery import Discovery
 from medp2p.vault import peers
 from medp2p.vault.durable import Files
 from medp2p.vault.peers import PeerRow
@@ -109,6 +110,13 @@ def test_a_daemon_that_holds_the_home_but_does_not_answer(home: Home) -> None:
 # --- with one -----------------------------------------------------------------------------
 
 
+def shown(working: bool | None, status: str) -> Discovery:
+    """Return discovery in a given condition; it does not run."""
+    discovery = Discovery(fingerprint="a" * 26, port=1, name="here")
+    discovery.working, discovery.status = working, status
+    return discovery
+
+
 @asynccontextmanager
 async def running(home: Home) -> AsyncIterator[Station]:
     _, keys = open_home(home.path)
@@ -123,7 +131,7 @@ async def running(home: Home) -> AsyncIterator[Station]:
     )  # fmt: skip
     station.addresses = [f"0.0.0.0:{listeners[0].socket.getsockname()[1]}"]
     station.listening = True
-    station.mdns = {"on": True, "text": "announced on eth0"}
+    station.discovery = shown(True, "announced on eth0")
     try:
         yield station
     finally:
@@ -159,7 +167,7 @@ async def test_a_listener_that_is_gone(home: Home) -> None:
 
 async def test_mdns_that_fails_and_mdns_that_is_off(home: Home) -> None:
     async with running(home) as station:
-        station.mdns = {"on": False, "text": "no interface is up"}
+        station.discovery = shown(False, "no interface is up")
         assert row(await examine(station), "mdns")["ok"] is False
         station.config = station.config.with_command_line(mdns=False)
         assert row(await examine(station), "mdns")["ok"] is None
