@@ -125,15 +125,17 @@ class _Dial:
         self.hello = hello
         self.link: Link | None = None
         self.version_error: VersionError | None = None
-        self.tried: dict[Route, str] = {}
-        self.wrong: set[Route] = set()
+        self.tried: dict[int, str] = {}
+        self.wrong: set[int] = set()
         # Only one connection at a time says hello: the responder lets a second one of the
         # same conversation replace the first.
         self.turn = trio.Lock()
 
-    async def run_route(self, route: Route, lowest: int, scope: trio.CancelScope) -> None:
+    async def run_route(
+        self, index: int, route: Route, lowest: int, scope: trio.CancelScope
+    ) -> None:
         """Try one route; the first to end its hello cancels the others."""
-        stream = await self._connect(route)
+        stream = await self._connect(index, route)
         if stream is None:
             return
         try:
@@ -151,21 +153,21 @@ class _Dial:
         except VersionError as error:
             self.version_error = error
         except RemoteProtocolError as error:
-            self.tried[route] = error.text
+            self.tried[index] = error.text
         except (HandshakeError, LinkLostError, trio.TooSlowError):
-            self.wrong.add(route)
-            self.tried[route] = (
+            self.wrong.add(index)
+            self.tried[index] = (
                 f"answers, but is not {self.name}, or does not know this workstation"
             )
         finally:
             if self.link is None or self.link.stream is not stream:
                 await stream.aclose()
 
-    async def _connect(self, route: Route) -> ByteStream | None:
+    async def _connect(self, index: int, route: Route) -> ByteStream | None:
         try:
             return await connect(route)
         except UnreachableError as error:
-            self.tried[route] = error.text
+            self.tried[index] = error.text
         return None
 
 
@@ -236,8 +238,9 @@ async def dial(
     attempt = _Dial(name, identity, peer_key, hello, versions)
     try:
         async with trio.open_nursery() as nursery:
-            for route in candidates:
-                nursery.start_soon(attempt.run_route, route, lowest_version, nursery.cancel_scope)
+            for index, route in enumerate(candidates):
+                scope = nursery.cancel_scope
+                nursery.start_soon(attempt.run_route, index, route, lowest_version, scope)
     except BaseException:
         if attempt.link is not None:  # won, and cancelled in the same moment
             await attempt.link.stream.aclose()
@@ -248,8 +251,8 @@ async def dial(
         error = attempt.version_error
         hint = (error.hint or "").replace("the other workstation", name)
         raise VersionError(error.text, hint=hint) from error
-    lines = [f"{each.address}: {attempt.tried[each]}" for each in candidates]
-    raise DialError(name, lines, [each.address for each in candidates if each in attempt.wrong])
+    lines = [f"{each.address}: {attempt.tried[i]}" for i, each in enumerate(candidates)]
+    raise DialError(name, lines, [candidates[i].address for i in sorted(attempt.wrong)])
 
 
 async def dial_pairing(route: Route, *, identity: Identity) -> PairingChannel:

@@ -8,53 +8,31 @@ Discovery may fail in any way (no interface, a blocked port, a hostile network):
 status, tries again, and stops nothing else.
 """
 
-import ipaddress
+import itertools
 import logging
-import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable
 
 import trio
 
 from medp2p import limits
 from medp2p.net.guard import bug_text
 from medp2p.net.interfaces import Adapter, IpAddress, adapters, watch_addresses
-from medp2p.net.mdns import Found, Mdns, MdnsError, open_mdns
+from medp2p.net.mdns import Mdns, MdnsError, open_mdns
+from medp2p.net.sightings import (
+    Gone,
+    Lookups,
+    Seen,
+    merge,
+    parse_instance_untrusted,
+    read_untrusted,
+    worth_telling,
+)
 from medp2p.proto.messages import PROTOCOL_HIGHEST
 
+__all__ = ["Discovery", "Gone", "Seen"]
+
 log = logging.getLogger(__name__)
-
-#: A fingerprint; the suffix is what a responder adds when the name is taken.
-_INSTANCE: Final = re.compile(r"([a-z2-7]{26})(?:-[0-9]{1,4})?\Z")
-_MAX_NUMBER: Final = 9999
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A workstation says it is there. All of it is unproved.
-
-    Attributes:
-        fingerprint: 26 characters, as identity.fingerprint_text.
-        name: What it calls itself, at most MAX_TOLD_CHARS; escape it.
-        addresses: (host, port) to dial, best first, MAX_ROUTES at most.
-        number: Public number of its pairing code, while it waits for one.
-        version: Highest protocol version, or None.
-    """
-
-    fingerprint: str
-    name: str
-    addresses: tuple[tuple[str, int], ...]
-    number: int | None
-    version: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Gone:
-    """A workstation said goodbye, or was not heard of for long."""
-
-    fingerprint: str
 
 
 class Discovery:
@@ -93,7 +71,9 @@ class Discovery:
         self._number: int | None = None
         self._stale = trio.Event()
         self._logged = ""
-        self._seen: OrderedDict[str, dict[str, Seen]] = OrderedDict()
+        self._heard = False
+        self._told: tuple[IpAddress, ...] = ()
+        self._seen: OrderedDict[str, OrderedDict[str, Seen]] = OrderedDict()
 
     def set_pairing_number(self, number: int | None) -> None:
         """Announce that a pairing code with this public number waits, or no longer does."""
@@ -141,30 +121,50 @@ class Discovery:
             self._logged = text
 
     async def _run_once(self, changes: trio.MemorySendChannel[Seen | Gone]) -> None:
+        self._heard, self._told = False, ()
         found = await trio.to_thread.run_sync(adapters)
         lookups = Lookups(self._is_paired)
         async with open_mdns(found) as mdns, trio.open_nursery() as nursery:
             nursery.start_soon(self._follow, mdns, lookups, changes)
+            nursery.start_soon(lookups.run_second_looks)
             for _ in range(limits.MDNS_LOOKUPS):
                 nursery.start_soon(self._look_up, mdns, lookups, changes)
             await self._announce(mdns, found)
 
     async def _announce(self, mdns: Mdns, found: tuple[Adapter, ...]) -> None:
-        while True:
+        for serial in itertools.count(1):
             self._stale = trio.Event()
             addresses = worth_telling(found)
-            properties = {"v": str(PROTOCOL_HIGHEST), "name": self._name}
+            # The serial makes each record a new one: zeroconf calls it no change when a record
+            # comes back that it has held before.
+            properties = {"v": str(PROTOCOL_HIGHEST), "name": self._name, "s": str(serial)}
             if self._number is not None:
                 properties["n"] = str(self._number)
             await mdns.announce(self._fingerprint, self._port, addresses, properties)
-            self.working = True
-            self.status = f"announced with {len(addresses)} addresses"
-            if all(address.is_loopback for address in addresses):
-                self.status = "announced on this machine only: no network interface is up"
+            self._told = addresses
+            self._tell_status()
             self._logged = ""
-            await self._stale.wait()
-            found = await trio.to_thread.run_sync(adapters)
-            await mdns.rescan(found)
+            # Records heard within a second of each other count together (RFC 6762, 10.2): an
+            # announcement that followed at once would add to this one instead of replacing it.
+            await trio.sleep(limits.MDNS_PAUSE_SECONDS)
+            while not self._stale.is_set():
+                # Also when nothing has changed: a fresh IPv6 address cannot be used at first.
+                with trio.move_on_after(limits.MDNS_RESCAN_SECONDS):
+                    await self._stale.wait()
+                found = await trio.to_thread.run_sync(adapters)
+                await mdns.rescan(found)
+
+    def _tell_status(self) -> None:
+        """Say what works; our own announcement comes back to us where multicast does."""
+        if not self._told:
+            return
+        self.working = self._heard
+        if all(address.is_loopback for address in self._told):
+            self.status = "announced on this machine only: no network interface is up"
+        elif self._heard:
+            self.status = f"announced with {len(self._told)} addresses"
+        else:
+            self.status = "announced, but not heard: multicast (UDP port 5353) seems blocked"
 
     # --- the others -------------------------------------------------------------------------
 
@@ -173,9 +173,12 @@ class Discovery:
     ) -> None:
         async for change in mdns.changes:
             fingerprint = parse_instance_untrusted(change.name)
-            if fingerprint is None or fingerprint == self._fingerprint:
+            if fingerprint == self._fingerprint:
+                self._heard = True
+                self._tell_status()
+            elif fingerprint is None:
                 continue
-            if change.gone:
+            elif change.gone:
                 lookups.forget(change.name)
                 await self._remove(fingerprint, change.name, changes)
             else:
@@ -187,137 +190,39 @@ class Discovery:
         while True:
             fingerprint, name = await lookups.next()
             found = await mdns.look_up(name)
-            seen = None if found is None else read_untrusted(fingerprint, found)
-            if seen is not None and seen.addresses:
-                await self._add(name, seen, changes)
+            if found is not None:
+                await self._add(name, read_untrusted(fingerprint, found), changes)
 
     async def _add(
         self, name: str, seen: Seen, changes: trio.MemorySendChannel[Seen | Gone]
     ) -> None:
-        services = self._seen.setdefault(seen.fingerprint, {})
+        if seen.fingerprint not in self._seen:
+            self._seen[seen.fingerprint] = OrderedDict()
+        services = self._seen[seen.fingerprint]
         known = merge(services.values())
         services[name] = seen
+        services.move_to_end(name)
+        if len(services) > limits.MAX_SERVICES_PER_PEER:
+            services.popitem(last=False)
         self._seen.move_to_end(seen.fingerprint)
-        if (merged := merge(services.values())) != known and merged is not None:
+        merged = merge(services.values())
+        if merged is not None and merged != known:
             await changes.send(merged)
         strangers = [each for each in self._seen if not self._is_paired(each)]
         for each in strangers[: max(0, len(strangers) - limits.MAX_NEARBY)]:
-            del self._seen[each]
-            await changes.send(Gone(each))
+            if self._seen.pop(each, None) is not None:
+                await changes.send(Gone(each))
 
     async def _remove(
         self, fingerprint: str, name: str, changes: trio.MemorySendChannel[Seen | Gone]
     ) -> None:
-        services = self._seen.get(fingerprint, {})
-        if services.pop(name, None) is None:
+        services = self._seen.get(fingerprint)
+        if services is None or services.pop(name, None) is None:
             return
         merged = merge(services.values())
         if merged is None:
             del self._seen[fingerprint]
         await changes.send(merged if merged is not None else Gone(fingerprint))
-
-
-class Lookups:
-    """Names waiting to be looked up, paired ones first, bounded."""
-
-    def __init__(self, is_paired: Callable[[str], bool]) -> None:
-        self._is_paired = is_paired
-        self._waiting: OrderedDict[str, str] = OrderedDict()
-        self._paired: OrderedDict[str, str] = OrderedDict()
-        self._idle = trio.lowlevel.ParkingLot()
-
-    def __len__(self) -> int:
-        return len(self._waiting) + len(self._paired)
-
-    def add(self, fingerprint: str, name: str) -> None:
-        """Let a name be looked up soon; a flood of them loses the oldest."""
-        queue = self._paired if self._is_paired(fingerprint) else self._waiting
-        queue[name] = fingerprint
-        if len(queue) > limits.MDNS_WAITING:
-            queue.popitem(last=False)
-        self._idle.unpark()
-
-    def forget(self, name: str) -> None:
-        """Drop a name that has gone."""
-        self._waiting.pop(name, None)
-        self._paired.pop(name, None)
-
-    async def next(self) -> tuple[str, str]:
-        """Return the (fingerprint, name) to look up now, waiting for one."""
-        while not len(self):
-            await self._idle.park()
-        name, fingerprint = (self._paired or self._waiting).popitem(last=False)
-        return fingerprint, name
-
-
-def worth_telling(found: Iterable[Adapter]) -> tuple[IpAddress, ...]:
-    """Return the addresses to announce; loopback only where there is nothing else."""
-    every = [address for adapter in found for address in adapter.addresses]
-    outside = [address for address in every if not address.is_loopback]
-    return tuple(outside or every or [ipaddress.IPv4Address("127.0.0.1")])
-
-
-def parse_instance_untrusted(name: str) -> str | None:
-    """Return the fingerprint in an instance name, or None if it is not one of ours."""
-    match = _INSTANCE.match(name)
-    return match.group(1) if match else None
-
-
-def read_untrusted(fingerprint: str, found: Found) -> Seen:
-    """Return what a service says of itself, held to bounds."""
-    text = (found.properties.get(b"name") or b"").decode(errors="replace")
-    usable = [host for host in found.addresses if _dialable(host)]
-    outside = [host for host in usable if not _ip(host).is_loopback]
-    hosts = sorted(outside or usable, key=_rank)[: limits.MAX_ROUTES]
-    return Seen(
-        fingerprint=fingerprint,
-        name=text[: limits.MAX_TOLD_CHARS],
-        addresses=tuple((host, found.port) for host in hosts),
-        number=_number(found.properties.get(b"n"), _MAX_NUMBER),
-        version=_number(found.properties.get(b"v"), 255),
-    )
-
-
-def merge(services: Iterable[Seen]) -> Seen | None:
-    """Return what several services of one fingerprint say together; None for none."""
-    every = list(services)
-    if not every:
-        return None
-    newest = every[-1]
-    addresses = dict.fromkeys(address for seen in reversed(every) for address in seen.addresses)
-    return Seen(
-        fingerprint=newest.fingerprint,
-        name=newest.name,
-        addresses=tuple(addresses)[: limits.MAX_ROUTES],
-        number=newest.number,
-        version=newest.version,
-    )
-
-
-def _ip(host: str) -> IpAddress:
-    return ipaddress.ip_address(host.partition("%")[0])
-
-
-def _dialable(host: str) -> bool:
-    try:
-        address = _ip(host)
-    except ValueError:
-        return False
-    if address.is_unspecified or address.is_multicast:
-        return False
-    return "%" in host or not (address.version == 6 and address.is_link_local)
-
-
-def _rank(host: str) -> tuple[bool, bool]:
-    """Sort plain IPv4 first, link-local last: what people recognise."""
-    return _ip(host).is_link_local, _ip(host).version == 6
-
-
-def _number(value: bytes | None, highest: int) -> int | None:
-    if value is None or not value.isdigit() or len(value) > 4:
-        return None
-    number = int(value)
-    return number if 1 <= number <= highest else None
 
 
 def _first(group: BaseExceptionGroup[MdnsError]) -> str:

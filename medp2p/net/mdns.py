@@ -12,6 +12,7 @@ Source: RFC 6762, RFC 6763.
 """
 
 import asyncio
+import errno
 import ipaddress
 import logging
 from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
@@ -262,11 +263,16 @@ async def open_mdns(adapters: tuple[Adapter, ...]) -> AsyncIterator[Mdns]:
         )
 
     def start() -> _PerInterface:
+        foreign = logging.getLogger("zeroconf")
+        if foreign.level == logging.NOTSET:  # it warns of each address that is not ready yet
+            foreign.setLevel(logging.ERROR)
         try:
             zeroconf = _PerInterface(
                 InterfaceChoice.All, ip_version=IPVersion.All, use_asyncio=False
             )
         except _FOREIGN as error:
+            if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+                raise MdnsError("another program keeps UDP port 5353 to itself") from error
             raise MdnsError(str(error)) from error
         zeroconf.adapters = adapters
         return zeroconf
