@@ -94,7 +94,12 @@ class Outflow:
         async with trio.open_nursery() as nursery:
             while not failed and (index := scheduler.next()) is not None:
                 plain = await idle_out.receive()
-                slot = await self.link.reserve_chunk(self.geometry.chunk_length(index))
+                try:
+                    slot = await self.link.reserve_chunk(self.geometry.chunk_length(index))
+                except MedP2PError:
+                    if failed:  # its Abort was the last thing to leave: that is the error to tell
+                        break
+                    raise
                 nursery.start_soon(work, index, slot, plain)
                 if len(self._hashed) >= limits.JOURNAL_GROUP_BYTES // limits.CHUNK_BYTES:
                     await self._journal()

@@ -115,6 +115,7 @@ class Sending:
                     await self._state(State.ACCEPTED, None)
                     return item
                 if item.state == "ended":
+                    await self._ended_there()
                     return None
                 if item.state == "full":
                     text = "the receiver has too many undecided offers of ours"
@@ -124,6 +125,11 @@ class Sending:
                 await self._state(State.OFFERED, ("undecided", "nobody has decided there yet"))
             else:
                 await self._unexpected(item)
+
+    async def _ended_there(self) -> None:
+        """It is over at the receiver, and none of its facts has told us how."""
+        await self.station.write(self._aborted, Abort("ended", ""))
+        await self.station.touch(self.transfer)
 
     async def _pages(self, held: int) -> None:
         entries = await self.station.read(papers.manifest, self.station, self.transfer)
