@@ -135,9 +135,9 @@ WORKERS = 2
 LINK_CHUNKS = 6
 #: Control messages waiting in one link to be sent; a manifest page of each is 4 MiB.
 LINK_MESSAGES = 8
-#: Bytes not yet sent that the kernel keeps before it calls a socket writable again: with
-#: trio's 16 KiB a bulk sender is woken for each 16 KiB, with more than this nothing is gained.
-NOTSENT_BYTES = 256 * KIB
+#: Bytes not yet sent that the kernel keeps before it calls a socket writable again: with trio's
+#: 16 KiB a bulk sender is woken for each 16 KiB; with a chunk, the next one is fetched meanwhile.
+NOTSENT_BYTES = CHUNK_BYTES
 #: Claims committed together (0.2 ms a commit).
 CLAIM_GROUP = 16
 #: Data made durable and journalled together.
