@@ -6,7 +6,7 @@ Several tasks of one conversation fail together when it ends; the first cause ma
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from medp2p.errors import LinkLostError, MedP2PError
+from medp2p.errors import LinkLostError, MedP2PError, TransferAbortedError
 
 
 def leaves(group: BaseExceptionGroup) -> Iterator[BaseException]:
@@ -16,6 +16,11 @@ def leaves(group: BaseExceptionGroup) -> Iterator[BaseException]:
             yield from leaves(error)
         else:
             yield error
+
+
+def _vagueness(error: MedP2PError) -> int:
+    """Rank errors: a lost link tells least, then that the other side has ended it."""
+    return 2 if isinstance(error, LinkLostError) else int(isinstance(error, TransferAbortedError))
 
 
 @contextmanager
@@ -31,5 +36,4 @@ def one_error() -> Iterator[None]:
         ours = [error for error in errors if isinstance(error, MedP2PError)]
         if len(ours) != len(errors):
             raise
-        telling = [error for error in ours if not isinstance(error, LinkLostError)]
-        raise (telling or ours)[0] from group
+        raise min(ours, key=_vagueness) from group

@@ -25,7 +25,11 @@ from medp2p.vault.store import Tx
 
 @dataclass
 class Outflow:
-    """The data phase of one transfer at its sender."""
+    """The data phase of one transfer at its sender.
+
+    Attributes:
+        failure: Why a chunk could not be sent, known before the peer can react to its Abort.
+    """
 
     station: Station
     link: Link
@@ -34,6 +38,7 @@ class Outflow:
     scan: Scan
     salt: bytes
     offer: bytes
+    failure: MedP2PError | None = None
     _hashed: list[tuple[int, bytes]] = field(default_factory=list)
     _hashed_at: float = 0.0
     _known: dict[int, bytes] = field(default_factory=dict)
@@ -84,6 +89,7 @@ class Outflow:
                 found = await trio.to_thread.run_sync(self._prepare, index, slot, plain)
             except MedP2PError as error:
                 failed.append(error)
+                self.failure = self.failure or error
                 if not failed[1:]:  # the first one's message is the last that leaves
                     slot.fail(_abort(error))
             else:
@@ -169,6 +175,7 @@ class Outflow:
                     view = plain[: self.geometry.chunk_length(index)]
                     await trio.to_thread.run_sync(self._digest, index, view)
         except SourceChangedError as error:
+            self.failure = error
             await self.link.send(_abort(error))
             raise
 

@@ -156,10 +156,14 @@ class Sending:
                     live.chunks_done -= sum(end - first for first, end in self._needed)
                     await self._state(State.SENDING, None)
                     await self._rounds(outflow)
-        except SourceChangedError as error:
-            await station.write(self._fail, error)
-            await station.touch(self.transfer)
-            raise
+        except MedP2PError as error:
+            cause = outflow.failure or error
+            if isinstance(cause, SourceChangedError):
+                await station.write(self._fail, cause)
+                await station.touch(self.transfer)
+            if cause is error:
+                raise
+            raise cause from error
         finally:
             outflow.close()
 
@@ -167,11 +171,12 @@ class Sending:
         """Send what is needed, commit, and again if the receiver asks; until the receipt."""
         while True:
             needed, self._needed = self._needed, []
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._follow, nursery.cancel_scope)
-                root = await outflow.send(needed)
-                await self.station.write(self._keep_root, root)
-                await outflow.commit(root)
+            with one_error():
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._follow, nursery.cancel_scope)
+                    root = await outflow.send(needed)
+                    await self.station.write(self._keep_root, root)
+                    await outflow.commit(root)
             row = await self.station.read(transfers.get, self.transfer)
             if row.state in WHOLE or row.state in ENDED:
                 await self.link.close()
