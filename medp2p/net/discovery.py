@@ -11,14 +11,16 @@ status, tries again, and stops nothing else.
 import itertools
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
 
 import trio
 
 from medp2p import limits
 from medp2p.net.guard import bug_text
 from medp2p.net.interfaces import Adapter, IpAddress, adapters, watch_addresses
-from medp2p.net.mdns import Mdns, MdnsError, open_mdns
+from medp2p.net.mdns import Change, Found, MdnsError, open_mdns
 from medp2p.net.sightings import (
     Gone,
     Lookups,
@@ -33,6 +35,26 @@ from medp2p.proto.messages import PROTOCOL_HIGHEST
 __all__ = ["Discovery", "Gone", "Seen"]
 
 log = logging.getLogger(__name__)
+
+
+class Node(Protocol):
+    """What Mdns offers, see there."""
+
+    changes: trio.MemoryReceiveChannel[Change]
+
+    async def announce(
+        self, name: str, port: int, addresses: Sequence[IpAddress], properties: dict[str, str]
+    ) -> None:
+        """Announce our service, or what has changed of it."""
+
+    async def rescan(self, adapters: tuple[Adapter, ...]) -> None:
+        """Follow a change of our interfaces."""
+
+    async def look_up(self, name: str) -> Found | None:
+        """Ask a service where it is."""
+
+
+OpenNode = Callable[[tuple[Adapter, ...]], AbstractAsyncContextManager[Node]]
 
 
 class Discovery:
@@ -51,6 +73,7 @@ class Discovery:
         name: str,
         is_paired: Callable[[str], bool] = lambda fingerprint: False,
         on_moved: Callable[[], None] = lambda: None,
+        open_node: OpenNode = open_mdns,
     ) -> None:
         """Prepare; ``run`` does the work.
 
@@ -60,6 +83,7 @@ class Discovery:
             name: What we call ourselves.
             is_paired: Fingerprints that are never crowded out by others.
             on_moved: Called when our addresses have changed.
+            open_node: What runs multicast DNS; for tests.
         """
         self.status = "not started"
         self.working: bool | None = None
@@ -68,6 +92,7 @@ class Discovery:
         self._name = name
         self._is_paired = is_paired
         self._on_moved = on_moved
+        self._open_node = open_node
         self._number: int | None = None
         self._stale = trio.Event()
         self._logged = ""
@@ -124,14 +149,14 @@ class Discovery:
         self._heard, self._told = False, ()
         found = await trio.to_thread.run_sync(adapters)
         lookups = Lookups(self._is_paired)
-        async with open_mdns(found) as mdns, trio.open_nursery() as nursery:
+        async with self._open_node(found) as mdns, trio.open_nursery() as nursery:
             nursery.start_soon(self._follow, mdns, lookups, changes)
             nursery.start_soon(lookups.run_second_looks)
             for _ in range(limits.MDNS_LOOKUPS):
                 nursery.start_soon(self._look_up, mdns, lookups, changes)
             await self._announce(mdns, found)
 
-    async def _announce(self, mdns: Mdns, found: tuple[Adapter, ...]) -> None:
+    async def _announce(self, mdns: Node, found: tuple[Adapter, ...]) -> None:
         for serial in itertools.count(1):
             self._stale = trio.Event()
             addresses = worth_telling(found)
@@ -169,7 +194,7 @@ class Discovery:
     # --- the others -------------------------------------------------------------------------
 
     async def _follow(
-        self, mdns: Mdns, lookups: "Lookups", changes: trio.MemorySendChannel[Seen | Gone]
+        self, mdns: Node, lookups: "Lookups", changes: trio.MemorySendChannel[Seen | Gone]
     ) -> None:
         async for change in mdns.changes:
             fingerprint = parse_instance_untrusted(change.name)
@@ -185,7 +210,7 @@ class Discovery:
                 lookups.add(fingerprint, change.name)
 
     async def _look_up(
-        self, mdns: Mdns, lookups: "Lookups", changes: trio.MemorySendChannel[Seen | Gone]
+        self, mdns: Node, lookups: "Lookups", changes: trio.MemorySendChannel[Seen | Gone]
     ) -> None:
         while True:
             fingerprint, name = await lookups.next()

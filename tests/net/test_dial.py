@@ -17,11 +17,11 @@ from trio.testing import MockClock
 from medp2p import limits
 from medp2p.errors import HandshakeError, LinkLostError, LocalProtocolError, VersionError
 from medp2p.net import handshake
-from medp2p.net.dial import DialError, Route, dial, dial_pairing, tcp_route
+from medp2p.net.dial import DialError, Route, _is_self, _why, dial, dial_pairing, tcp_route
 from medp2p.net.handshake import Identity
 from medp2p.net.link import Link, ReceivedChunk, open_link
 from medp2p.net.listen import open_listeners, serve
-from medp2p.net.stream import ByteStream, TrioByteStream
+from medp2p.net.stream import ByteStream, SocketByteStream, TrioByteStream
 from medp2p.proto.messages import Facts, PairRefused, PairStart, encode
 from tests.helpers.links import A, B, C, answer, hello
 
@@ -386,3 +386,36 @@ async def test_pairing_with_ourselves_or_with_nobody_is_refused() -> None:
         async with listening(on_pairing=never) as port:
             with pytest.raises(DialError, match="itself"):
                 await dial_pairing(tcp_route("127.0.0.1", port), identity=B)
+
+
+async def test_pairing_with_who_does_not_pair(autojump_clock: MockClock) -> None:
+    with trio.fail_after(3600):
+        async with routes(silent) as candidates:
+            with pytest.raises(DialError, match="does not pair now") as caught:
+                await dial_pairing(candidates[0], identity=A)
+            await candidates[0].closed.wait()
+    assert caught.value.wrong_identity == ("r0:1",)
+
+
+async def test_one_socket_that_meets_itself_is_recognised() -> None:
+    """TCP connects a port to itself when both ends pick it at once."""
+    with trio.fail_after(10):
+        made = trio.socket.socket()
+        await made.bind(("127.0.0.1", 0))
+        await made.connect(made.getsockname())
+        stream = SocketByteStream(trio.SocketStream(made))
+        assert _is_self(stream, ())
+        await stream.aclose()
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (OSError("all tries failed"), "all tries failed"),
+        (OSError(113, "x"), "no route to host"),
+        (ExceptionGroup("x", [OSError(111, "x"), OSError(113, "y")]), "refused"),
+        (socket.gaierror(-2, "Name or service not known"), "name or service not known"),
+    ],
+)
+def test_what_the_system_said_is_told(error: Exception, text: str) -> None:
+    assert text in _why(error)

@@ -13,7 +13,7 @@ import trio.testing
 from trio.testing import MockClock
 
 from medp2p import limits
-from medp2p.errors import LinkLostError, RemoteProtocolError, VaultLockedError
+from medp2p.errors import LinkLostError, RemoteProtocolError, VaultLockedError, VersionError
 from medp2p.net import handshake
 from medp2p.net.handshake import Identity
 from medp2p.net.link import Link, open_link
@@ -227,6 +227,25 @@ async def test_hello_before_the_responders_own(autojump_clock: MockClock) -> Non
             await trio.testing.wait_all_tasks_blocked()
             assert here.stats.sessions == 0
             assert here.strangers == []
+
+
+async def test_version_trouble_is_told_here_and_there(autojump_clock: MockClock) -> None:
+    """This workstation was put back to an older program."""
+    told: list[tuple[bytes, str | None]] = []
+
+    def on_version(peer_key: bytes, error: VersionError) -> None:
+        told.append((peer_key, error.hint))
+
+    with trio.fail_after(3600):
+        async with serving(lowest_version=lambda key: 2, on_version=on_version) as here:
+            with pytest.raises(VersionError, match="no protocol version in common"):
+                await handshake.prove_responder(
+                    here.listener.connect(), A, B.noise_public, 2, (1, 2)
+                )
+            await trio.testing.wait_all_tasks_blocked()
+            assert told == [(A.noise_public, "update medp2p on this workstation")]
+            assert here.strangers == [("10.0.0.1", "version")]
+            assert here.sessions == []
 
 
 # --- many of them ---------------------------------------------------------------------------
