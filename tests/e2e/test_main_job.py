@@ -107,7 +107,10 @@ def test_from_offer_to_release(hospital: Hospital, study: Path, tmp_path: Path) 
     ward.cli("inbox", "discard", sent).ok()
     assert list(ward.vault.iterdir()) == []
     assert ward.wait_state("inbox", sent, "discarded")
-    for one, events in ((ct, {"offer", "seal"}), (ward, {"accept", "seal", "release", "discard"})):
+    for one, events in (
+        (ct, {"send", "seal", "release"}),
+        (ward, {"offer", "accept", "seal", "release", "discard"}),
+    ):
         assert one.cli("audit", "verify").ok().document["ok"] is True
         log = [line for line in one.cli("audit", "list").ok().document if line["transfer"] == sent]
         named = " ".join(line["event"] for line in log)
@@ -222,8 +225,8 @@ def test_refusals_and_their_exit_codes(hospital: Hospital, study: Path) -> None:
     follower = ct.open_cli("send", "ward-a", "--yes", "--wait", study)
     (row,) = wait_for(ward.home, "inbox", lambda rows: rows)
     ward.cli("inbox", "decline", row["id"], "--reason", "not ours").ok()
-    out, _ = follower.communicate(timeout=SOON_SECONDS)
-    assert follower.returncode == 4
+    out, err = follower.communicate(timeout=SOON_SECONDS)
+    assert follower.returncode == 4, (out, err)
     assert json.loads(out.splitlines()[-1])["state"] == "declined"
     assert ward.wait_state("inbox", row["id"], "declined")
     assert ward.cli("inbox", "accept", row["id"]).code == 1
@@ -266,7 +269,7 @@ def test_names_that_look_like_options(hospital: Hospital, tmp_path: Path) -> Non
         "send", "ward-a", "--yes", "--no-wait", "--", b"-rf", b"--json", b"\xff\xfe", cwd=place
     ).ok()
     ward.wait_state("inbox", sent.document["id"], "sealed")
-    entries = ward.cli("inbox", "show", sent.document["id"], "--entries").ok().document
+    entries = ward.cli("inbox", "show", sent.document["id"], "--files").ok().document
     assert {entry["path"] for entry in entries["entry_list"]} == {"-rf", "--json", "\\xff\\xfe"}
     here = ct.cli("send", "ward-a", "--yes", "--no-wait", ".", cwd=place).ok().document["id"]
     ward.wait_state("inbox", here, "sealed")
