@@ -1,0 +1,300 @@
+"""Transfers between two and three workstations, from the offer to the receipt, and how they end."""
+
+import os
+from pathlib import Path
+
+import pytest
+import trio
+
+from medp2p import limits
+from medp2p.errors import ConflictError
+from medp2p.model import State
+from tests.helpers.stations import (
+    ANNA,
+    Lab,
+    Workstation,
+    lab,
+    pair_of,
+    random_bytes,
+    tree_of,
+    until,
+)
+
+STUDY: dict[str, bytes | int] = {
+    "CT/1.dcm": random_bytes(300_000),
+    "CT/2.dcm": b"",
+    "DICOMDIR": b"x",
+    "slide.svs": random_bytes(2_500_000, 2),
+}
+
+
+async def test_a_whole_transfer_and_its_facts_on_both_sides(tmp_path: Path) -> None:
+    async with pair_of(tmp_path, accept="ask") as (it, a, b):
+        study = it.source("study", STUDY)
+        (study / "empty").mkdir()
+        transfer = await a.send("b", study, note="for the round", priority="stat")
+        await b.until(transfer, State.OFFERED)
+        assert b.vault() == []
+        assert b.blobs(transfer) == {"summary": "spool"}
+        await until(lambda: a.reason(transfer) == "undecided")
+        view = await b.desk.accept(ANNA, transfer)
+        assert view["note"] == "for the round"
+        await a.until(transfer, State.SEALED)
+        await b.until(transfer, State.SEALED)
+
+        sent, got = a.row(transfer), b.row(transfer)
+        assert sent is not None
+        assert got is not None
+        assert (sent.root, sent.offer, sent.length) == (got.root, got.offer, got.length)
+        assert sent.root is not None
+        assert sent.priority == got.priority == "stat"
+        assert b.vault() == [f"{transfer}.tar.age"]
+        for side in (a, b):
+            assert set(side.blobs(transfer).values()) == {"vault"}
+        assert b.journalled(transfer) == {}
+        await until(lambda: b.facts(transfer) == [("us", "sealed", True)])
+        assert a.facts(transfer) == [("them", "sealed", True)]
+
+        folder = await b.released(transfer, tmp_path / "out")
+        assert tree_of(folder / "study") == tree_of(study)
+        await a.until(transfer, State.RELEASED)
+        kinds = [kind for _, kind, _ in b.facts(transfer)]
+        assert kinds == ["sealed", "opened", "released"]
+        assert b.audit(transfer) == [
+            ("offer", "ok"),
+            ("accept", "ok"),
+            ("seal", "ok"),
+            ("release-begin", "ok"),
+            ("release", "ok"),
+        ]
+        assert a.audit(transfer) == [
+            ("send", "ok"),
+            ("seal", "ok"),
+            ("open", "ok"),
+            ("release", "ok"),
+        ]
+        assert (await b.desk.audit_verify())["ok"]
+
+
+@pytest.mark.parametrize("size", [0, 1, limits.CHUNK_BYTES - 512, 3 * limits.CHUNK_BYTES + 1])
+async def test_sizes_at_the_edges_of_chunks(tmp_path: Path, size: int) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        study = it.source("study", {"x": random_bytes(size)})
+        transfer = await a.send("b", study)
+        await a.until(transfer, State.SEALED)
+        folder = await b.released(transfer, tmp_path / "out")
+        assert tree_of(folder / "study") == tree_of(study)
+
+
+async def test_many_small_files_with_odd_names(tmp_path: Path) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        study = it.source("study", {f"s{i % 7}/{i}.dcm": b"%d" % i for i in range(3000)})
+        (study / os.fsdecode(b"caf\xe9 \xff")).write_bytes(b"latin")
+        transfer = await a.send("b", study)
+        await a.until(transfer, State.SEALED)
+        folder = await b.released(transfer, tmp_path / "out")
+        assert tree_of(folder / "study") == tree_of(study)
+
+
+# --- consent ------------------------------------------------------------------------------
+
+
+async def test_auto_is_accepted_by_a_rule(tmp_path: Path) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        transfer = await a.send("b", it.source("study", STUDY))
+        await a.until(transfer, State.SEALED)
+        with b.station.store.read() as tx:
+            accepted = [r for r in b.station.ledger.list(tx, 100) if r["event"] == "accept"]
+        assert [record["actor"] for record in accepted] == [
+            {"os_user": None, "operator": None, "via": "rule"}
+        ]
+
+
+async def test_auto_beyond_its_limit_asks(tmp_path: Path) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        await b.set("a", **{"max-bytes": "1000"})
+        large = await a.send("b", it.source("large", {"x": bytes(1001)}))
+        small = await a.send("b", it.source("small", {"x": bytes(1000)}))
+        await a.until(small, State.SEALED)
+        assert b.state(large) is State.OFFERED
+
+
+async def test_a_blocked_peer_leaves_nothing_but_a_record(tmp_path: Path) -> None:
+    async with pair_of(tmp_path, accept="block") as (it, a, b):
+        transfer = await a.send("b", it.source("study", STUDY), note="hidden")
+        await a.until(transfer, State.DECLINED)
+        assert b.row(transfer) is None
+        assert b.audit(transfer) == [("offer", "refused")]
+        assert b.blobs(transfer) == {}
+
+
+async def test_accepted_while_the_sender_is_away(tmp_path: Path) -> None:
+    async with pair_of(tmp_path, accept="ask") as (it, a, b):
+        study = it.source("study", STUDY)
+        transfer = await a.send("b", study)
+        await b.until(transfer, State.OFFERED)
+        await a.stop()
+        await b.desk.accept(ANNA, transfer)
+        assert (await b.desk.accept(ANNA, transfer))["state"] == "accepted"
+        await it.start(a)
+        await a.until(transfer, State.SEALED)
+        assert b.audit(transfer).count(("offer", "ok")) == 1
+
+
+async def test_a_peer_that_is_off_is_waited_for(tmp_path: Path) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        await b.stop()
+        transfer = await a.send("b", it.source("study", STUDY))
+        await a.until(transfer, State.WAITING)
+        assert a.reason(transfer) == "peer-away"
+        await it.restart(a)
+        assert a.state(transfer) in (State.QUEUED, State.WAITING)
+        await it.start(b)
+        await a.until(transfer, State.SEALED)
+
+
+@pytest.mark.parametrize("away", [False, True])
+async def test_declined_with_a_reason(tmp_path: Path, away: bool) -> None:
+    async with pair_of(tmp_path, accept="ask") as (it, a, b):
+        transfer = await a.send("b", it.source("study", STUDY))
+        await b.until(transfer, State.OFFERED)
+        if away:
+            await a.stop()
+        await b.desk.decline(ANNA, transfer, "wrong patient")
+        if away:
+            await it.start(a)
+        await a.until(transfer, State.DECLINED)
+        for side, box in ((a, "out"), (b, "in")):
+            view = await side.desk.transfer(box, transfer, entries=False)
+            assert "wrong patient" in view["error"]["text"]
+            assert ("decline", "ok") in side.audit(transfer)
+        assert b.vault() == []
+        with pytest.raises(ConflictError):
+            await b.desk.accept(ANNA, transfer)
+        # The reason may name a patient: it is nowhere in clear.
+        for side in (a, b):
+            side.station.store.checkpoint()
+            assert b"wrong patient" not in side.home.store.read_bytes()
+
+
+async def test_declining_many_does_not_slow_down_what_follows(tmp_path: Path) -> None:
+    async with pair_of(tmp_path, accept="ask") as (it, a, b):
+        study = it.source("study", {"x": b"x"})
+        for _ in range(8):
+            transfer = await a.send("b", study)
+            await b.until(transfer, State.OFFERED)
+            await b.desk.decline(ANNA, transfer, "")
+            await a.until(transfer, State.DECLINED)
+        await b.set("a", accept="auto")
+        start = trio.current_time()
+        await a.until(await a.send("b", study), State.SEALED)
+        assert trio.current_time() - start < 3
+
+
+# --- cancel, discard ------------------------------------------------------------------------
+
+
+async def test_cancelled_before_it_was_ever_offered(tmp_path: Path) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        await b.stop()
+        transfer = await a.send("b", it.source("study", STUDY))
+        await a.desk.cancel(ANNA, transfer)
+        assert a.state(transfer) is State.CANCELLED
+        await it.start(b)
+        await until(lambda: a.pending(b) == 0)
+        assert b.row(transfer) is None
+        assert (await a.desk.cancel(ANNA, transfer))["state"] == "cancelled"
+
+
+@pytest.mark.parametrize("away", [False, True])
+async def test_cancelled_while_undecided(tmp_path: Path, away: bool) -> None:
+    async with pair_of(tmp_path, accept="ask") as (it, a, b):
+        transfer = await a.send("b", it.source("study", STUDY))
+        await b.until(transfer, State.OFFERED)
+        if away:
+            await b.stop()
+        await a.desk.cancel(ANNA, transfer)
+        if away:
+            await it.start(b)
+        await b.until(transfer, State.CANCELLED)
+        await until(lambda: a.pending(b) == 0)
+
+
+async def moving(it: Lab, a: Workstation, b: Workstation, megabytes: int = 24) -> str:
+    """Start a transfer from a to b and hold it in the middle."""
+    study = it.source("moving", {"x": megabytes << 20})
+    a.wire.hold_at = a.wire.sent + (megabytes << 19)
+    transfer = await a.send("b", study)
+    await b.until(transfer, State.RECEIVING)
+    await a.wire.wait_sent(a.wire.hold_at)
+    return transfer
+
+
+async def test_too_late_to_cancel(tmp_path: Path) -> None:
+    async with pair_of(tmp_path) as (it, a, _):
+        transfer = await a.send("b", it.source("study", STUDY))
+        await a.until(transfer, State.SEALED)
+        with pytest.raises(ConflictError):
+            await a.desk.cancel(ANNA, transfer)
+
+
+async def test_discarded_when_whole(tmp_path: Path) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        transfer = await a.send("b", it.source("study", STUDY))
+        await a.until(transfer, State.SEALED)
+        await b.desk.discard(ANNA, transfer)
+        await a.until(transfer, State.DISCARDED)
+        await until(lambda: b.vault() == [])
+        assert ("discard", "ok") in b.audit(transfer)
+        with pytest.raises(ConflictError):
+            await b.released(transfer, tmp_path / "out")
+
+
+async def test_discarded_while_it_waits_for_room(tmp_path: Path) -> None:
+    async with lab(tmp_path) as it:
+        a, b = await it.add("a"), await it.start(it.home("b", reserve="15 TiB"))
+        await it.pair(a, b, accept="auto")
+        transfer = await a.send("b", it.source("study", STUDY))
+        await b.until(transfer, State.PAUSED)
+        await b.desk.discard(ANNA, transfer)
+        await a.until(transfer, State.DISCARDED)
+        await until(lambda: not b.sessions.connected(a.key), "the conversation to end")
+        assert b.vault() == []
+        assert "filekey" not in b.blobs(transfer)
+
+
+# --- several ------------------------------------------------------------------------------
+
+
+async def test_several_at_once_in_both_directions(tmp_path: Path) -> None:
+    async with lab(tmp_path) as it:
+        a, b, c = await it.add("a"), await it.add("b"), await it.add("c")
+        for one, other in ((a, b), (b, c), (a, c)):
+            await it.pair(one, other, accept="auto")
+        sent: list[tuple[Workstation, Workstation, str, Path]] = []
+        for number in range(6):
+            for one, other in ((a, b), (b, a), (c, a), (b, c)):
+                name = f"{number}{one.name}{other.name}"
+                content = random_bytes(1_500_000 + number, len(sent))
+                study = it.source(name, {"x": content})
+                sent.append((one, other, await one.send(other.name, study), study))
+        for one, other, transfer, study in sent:
+            await one.until(transfer, State.SEALED)
+            folder = await other.released(transfer, tmp_path / "out")
+            assert tree_of(folder / study.name) == tree_of(study)
+        for side in (a, b, c):
+            assert (await side.desk.audit_verify())["ok"]
+
+
+async def test_stat_goes_first(tmp_path: Path) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        await b.stop()
+        study = it.source("study", {"x": b"x"})
+        routine = [await a.send("b", study) for _ in range(3)]
+        urgent = await a.send("b", study, priority="stat")
+        await it.start(b)
+        await a.until(urgent, State.SEALED)
+        for transfer in routine:
+            await a.until(transfer, State.SEALED)
+        sealed = {t: row.sealed_ms for t in (urgent, *routine) if (row := b.row(t))}
+        assert min(sealed, key=lambda each: sealed[each] or 0) == urgent

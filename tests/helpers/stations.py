@@ -1,0 +1,523 @@
+"""Whole workstations in one process: real homes, stores, Noise and TCP over loopback.
+
+A workstation can be stopped and started again on the same home and port, like a daemon. What it
+sends passes a wire that counts, holds and cuts at an exact byte. Waits are on conditions, with a
+deadline; the clock is the real one.
+"""
+
+import hashlib
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from medp2p.daemon import keeping, views
+from medp2p.daemon.book import Book
+from medp2p.daemon.config import load_config
+from medp2p.daemon.desk import Desk
+from medp2p.daemon.events import Events
+from medp2p.daemon.home import Home, check_keys, init_home, open_home
+from medp2p.daemon.ledger import Ledger
+from medp2p.daemon.outbox import Outbox
+from medp2p.daemon.pairing import PairingDesk
+from medp2p.daemon.peering import Peering
+from medp2p.daemon.scans import Scans
+from medp2p.daemon.sessions import Sessions
+from medp2p.daemon.station import Station
+from medp2p.identity import encode_peer_id
+from medp2p.model import ENDED, WHOLE, Actor, Direction, State
+from medp2p.net.dial import Identity, Route
+from medp2p.net.listen import ListenStats, open_listeners, serve
+from medp2p.net.stream import ByteStream
+from medp2p.vault import facts, journal, log, transfers
+from medp2p.vault.durable import Files, nothing
+from medp2p.vault.peers import PeerRow
+from medp2p.vault.sealing import SpoolBox, VaultBox
+from medp2p.vault.store import Store
+from medp2p.vault.transfers import TransferRow
+
+ANNA = Actor(os_user="anna", via="cli")
+#: For whatever must happen, on a machine that may be very busy.
+SOON_SECONDS = 30.0
+#: Nothing left to do, or whole there.
+OVER = (*ENDED, *WHOLE)
+Step = Callable[[str], None]
+
+
+def now_ms() -> int:
+    """Return the wall clock, milliseconds since 1970 UTC."""
+    return time.time_ns() // 1_000_000
+
+
+async def until(ask: Callable[[], Any], what: str = "it", seconds: float = SOON_SECONDS) -> Any:
+    """Return the first true answer; asks again and again, in the trio thread."""
+    deadline = trio.current_time() + seconds
+    while not (answer := ask()):
+        assert trio.current_time() < deadline, f"waited {seconds:.0f} s for {what}"
+        await trio.sleep(0.01)
+    return answer
+
+
+# --- the wire -----------------------------------------------------------------------------
+
+
+class Wire:
+    """What passes on the connections that one workstation has dialled.
+
+    Attributes:
+        sent: Bytes that it sent, over all connections.
+        dials: Connections made or tried.
+        hold_at: No byte beyond so many is taken; None: all are.
+        cut_at: The connection that has sent so many in all is cut, once.
+        down: Nothing gets through, new connections neither.
+    """
+
+    def __init__(self) -> None:
+        self.sent = self.dials = 0
+        self.hold_at: int | None = None
+        self.cut_at: int | None = None
+        self.down = False
+        self.streams: set[WiredStream] = set()
+        self._change = trio.Event()
+
+    async def cut(self) -> None:
+        """Cut all connections."""
+        for stream in tuple(self.streams):
+            await stream.aclose()
+
+    def go(self) -> None:
+        """End a hold."""
+        self.hold_at = None
+        self._change.set()
+
+    async def wait_sent(self, count: int) -> None:
+        """Wait until so many bytes have passed."""
+        await until(lambda: self.sent >= count, f"{count} bytes on the wire")
+
+    async def allow(self, count: int) -> int:
+        """Return how many of so many bytes may pass now; waits while held."""
+        while self.hold_at is not None and self.sent >= self.hold_at:
+            self._change = trio.Event()
+            await self._change.wait()
+        for stop in (self.hold_at, self.cut_at):
+            if stop is not None and stop > self.sent:
+                count = min(count, stop - self.sent)
+        return count
+
+
+class WiredStream:
+    """A stream that its wire watches."""
+
+    def __init__(self, wire: Wire, inner: ByteStream) -> None:
+        self._wire, self._inner = wire, inner
+        wire.streams.add(self)
+
+    @property
+    def address(self) -> str:
+        """See ByteStream."""
+        return self._inner.address
+
+    async def receive_into(self, view: memoryview) -> int:
+        """See ByteStream."""
+        return await self._inner.receive_into(view)
+
+    async def send_some(self, data: memoryview) -> int:
+        """See ByteStream."""
+        wire = self._wire
+        count = await self._inner.send_some(data[: await wire.allow(len(data))])
+        wire.sent += count
+        if wire.cut_at is not None and wire.sent >= wire.cut_at:
+            wire.cut_at = None
+            await wire.cut()
+        return count
+
+    async def aclose(self) -> None:
+        """See ByteStream."""
+        self._wire.streams.discard(self)
+        await self._inner.aclose()
+
+
+@dataclass(frozen=True)
+class WiredRoute:
+    """A route whose streams its wire watches."""
+
+    wire: Wire
+    route: Route
+
+    @property
+    def address(self) -> str:
+        """See Route."""
+        return self.route.address
+
+    async def __call__(self) -> ByteStream:
+        """See Route."""
+        self.wire.dials += 1
+        if self.wire.down:
+            raise ConnectionRefusedError(111, "the wire is down")
+        return WiredStream(self.wire, await self.route())
+
+
+class WiredBook(Book):
+    """A book whose routes lead over a wire."""
+
+    wire: Wire
+
+    def routes(self, peer: PeerRow) -> list[Route]:
+        """See Book."""
+        return [WiredRoute(self.wire, route) for route in super().routes(peer)]
+
+
+# --- a workstation ------------------------------------------------------------------------
+
+
+class Workstation:
+    """A home, and the daemon that runs in it now.
+
+    Attributes:
+        step: Called at each durable step (vault.durable.STEPS), in whatever thread.
+    """
+
+    station: Station
+    sessions: Sessions
+    outbox: Outbox
+    desk: Desk
+
+    def __init__(self, home: Home, *, step: Step = nothing, port: int = 0) -> None:
+        self.home = home
+        self.step = step
+        self.port = port
+        self.wire = Wire()
+        self.stats = ListenStats()
+        self.scope = trio.CancelScope()
+        self.up, self.stopped = trio.Event(), trio.Event()
+
+    @property
+    def name(self) -> str:
+        """As it is told."""
+        return self.station.config.name
+
+    @property
+    def key(self) -> bytes:
+        """X25519 key."""
+        return self.station.keys.noise_public
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        return f"127.0.0.1:{self.port}"
+
+    async def run(self) -> None:
+        """Be the daemon of this home until ``scope`` is cancelled; see daemon.tree."""
+        self.station = _make_station(self.home, self.step)
+        try:
+            with self.scope:
+                await self._run()
+        finally:
+            self.station.store.close()
+            self.stopped.set()
+
+    async def _run(self) -> None:
+        station = self.station
+        listeners = await open_listeners("127.0.0.1", self.port)
+        self.port = station.port = listeners[0].socket.getsockname()[1]
+        station.book.own_ports = {self.port}
+        assert isinstance(station.book, WiredBook)
+        station.book.wire = self.wire
+        await keeping.recover(station)
+        await station.refresh_pins()
+        self.sessions = Sessions(station)
+        self.outbox = Outbox(station, self.sessions)
+        self.sessions.on_arrival = self.outbox.arrived
+        async with trio.open_nursery() as nursery:
+            self.desk = Desk(
+                station=station,
+                sessions=self.sessions,
+                outbox=self.outbox,
+                scans=Scans(station, nursery),
+                pairing=PairingDesk(station, nursery),
+                peering=Peering(station),
+            )
+            nursery.start_soon(self._listen, listeners)
+            nursery.start_soon(keeping.Janitor(station).run)
+            nursery.start_soon(keeping.keep_house, station)
+            nursery.start_soon(self.outbox.run)
+            self.up.set()
+
+    async def _listen(self, listeners: list[trio.SocketListener]) -> None:
+        await serve(
+            listeners,
+            identity=Identity(self.station.keys.noise_private, self.station.keys.noise_public),
+            is_pinned=lambda key: key in self.station.pins,
+            make_hello=lambda key, hello: self.station.answer(hello),
+            on_session=self.sessions.incoming,
+            on_stranger=self.station.ledger.note_stranger,
+            stats=self.stats,
+        )
+
+    async def stop(self) -> None:
+        """End the daemon as SIGTERM does."""
+        self.station.stopping = True
+        self.scope.cancel()
+        await self.stopped.wait()
+
+    @property
+    def bugs(self) -> int:
+        """Unexpected exceptions so far."""
+        return self.station.bugs + self.stats.bugs
+
+    # --- what a person does -------------------------------------------------------------------
+
+    async def send(self, peer: str, *paths: Path, note: str = "", priority: str = "routine") -> str:
+        """Scan, confirm and queue; return the id."""
+        view = await self.desk.scan(ANNA, peer, [os.fsencode(path) for path in paths])
+        while view["state"] == "scanning":
+            view = await self.desk.scan_state(view["scan"], wait=True)
+        assert view["state"] == "done", view
+        queued = await self.desk.send(ANNA, view["scan"], peer, note, priority)
+        return str(queued["id"])
+
+    async def set(self, peer: str, **settings: str) -> None:
+        """Change settings of a peer."""
+        await self.desk.set_peer(ANNA, peer, settings)
+
+    # --- what can be seen -----------------------------------------------------------------------
+
+    def row(self, transfer: str) -> TransferRow | None:
+        """Return a transfer, if it is known here."""
+        with self.station.store.read() as tx:
+            return transfers.maybe(tx, transfer)
+
+    def state(self, transfer: str) -> State | None:
+        """Return its state, if it is known here."""
+        row = self.row(transfer)
+        return None if row is None else row.state
+
+    def reason(self, transfer: str) -> str | None:
+        """Return the code of its reason."""
+        row = self.row(transfer)
+        return None if row is None or row.reason is None else row.reason.code
+
+    async def until(self, transfer: str, *states: State, seconds: float = SOON_SECONDS) -> State:
+        """Wait until a transfer is in one of these states."""
+        deadline = trio.current_time() + seconds
+        while (state := self.state(transfer)) not in states:
+            assert trio.current_time() < deadline, f"still {self.row(transfer)}"
+            await trio.sleep(0.01)
+        assert state is not None
+        return state
+
+    def facts(self, transfer: str) -> list[tuple[str, str, bool]]:
+        """Return ("us" or "them", kind, acknowledged) of a transfer, in order."""
+        who = {Direction.OUT: "us", Direction.IN: "them"}
+        with self.station.store.read() as tx:
+            return [
+                (who[Direction(fact.direction)], fact.kind, fact.acked)
+                for fact in facts.of_transfer(tx, transfer)
+            ]
+
+    def pending(self, peer: "Workstation") -> int:
+        """Return how many facts wait for a peer."""
+        with self.station.store.read() as tx:
+            return len(facts.pending(tx, peer.key, 10_000))
+
+    def audit(self, transfer: str | None = None) -> list[tuple[str, str]]:
+        """Return (event, outcome) of all records, or of those about a transfer."""
+        with self.station.store.read() as tx:
+            return [
+                (str(record["event"]), str(record["outcome"]))
+                for record in self.station.ledger.list(tx, 10_000)
+                if transfer is None or record["transfer"] == transfer
+            ]
+
+    def alarms(self) -> list[str]:
+        """Return the kinds of all alarms."""
+        with self.station.store.read() as tx:
+            return [row.kind for row in log.alarms(tx)]
+
+    def missing(self, transfer: str) -> list[tuple[int, int]]:
+        """Return the ranges of chunks that the journal does not call done."""
+        row = self.row(transfer)
+        assert row is not None
+        with self.station.store.read() as tx:
+            return journal.missing_ranges(tx, transfer, -(-row.length // (1 << 20)))
+
+    def journalled(self, transfer: str) -> dict[int, bytes]:
+        """Return index -> digest of all that is claimed or done."""
+        with self.station.store.read() as tx:
+            return journal.digest_map(tx, transfer)
+
+    def blobs(self, transfer: str) -> dict[str, str]:
+        """Return name -> kind of key of what is sealed of a transfer."""
+        with self.station.store.read() as tx:
+            return transfers.blob_names(tx, transfer)
+
+    def vault(self) -> list[str]:
+        """Return the names in the vault."""
+        return sorted(os.listdir(self.home.vault))
+
+    async def released(self, transfer: str, target: Path) -> Path:
+        """Release and return the folder."""
+        view = await self.desk.release(ANNA, transfer, os.fsencode(target))
+        return Path(view["released_to"])
+
+
+def _make_station(home: Home, step: Step) -> Station:
+    home, keys = open_home(home.path)
+    store = Store.open(home.store, create=False, now_ms=now_ms())
+    with store.read() as tx:
+        check_keys(tx, home, keys)
+    vault = VaultBox([keys.vault_recipient], keys.vault_identity)
+    return Station(
+        home=home,
+        keys=keys,
+        config=load_config(home.config_file),
+        store=store,
+        files=Files(step),
+        spool=SpoolBox(keys.spool, os.urandom),
+        vault=vault,
+        ledger=Ledger(vault, now_ms),
+        events=Events(),
+        book=WiredBook(now_ms),
+        run=secrets.token_bytes(16),
+        now_ms=now_ms,
+        random_bytes=os.urandom,
+        describe=views.transfer,
+        describe_peer=views.peer,
+        started_ms=now_ms(),
+    )
+
+
+# --- several ------------------------------------------------------------------------------
+
+
+@dataclass
+class Lab:
+    """All workstations of a test, and what they send."""
+
+    folder: Path
+    nursery: trio.Nursery
+    all: list[Workstation] = field(default_factory=list)
+
+    def home(self, name: str, *, reserve: str = "0") -> Home:
+        """Make a home."""
+        home = init_home(self.folder / name, name=name, department="", place="", now_ms=now_ms())
+        set_reserve(home, reserve)
+        return home
+
+    async def start(self, it: Workstation | Home, *, step: Step | None = None) -> Workstation:
+        """Start a daemon on a home, or start a stopped one again."""
+        if isinstance(it, Home):
+            it = Workstation(it)
+        if step is not None:
+            it.step = step
+        if it not in self.all:
+            self.all.append(it)
+        it.scope, it.up, it.stopped = trio.CancelScope(), trio.Event(), trio.Event()
+        self.nursery.start_soon(it.run)
+        await it.up.wait()
+        return it
+
+    async def add(self, name: str, *, step: Step = nothing) -> Workstation:
+        """Make a home and start its daemon."""
+        return await self.start(self.home(name), step=step)
+
+    async def restart(self, it: Workstation, *, step: Step = nothing) -> None:
+        """Stop a daemon and start a fresh one on its home and port."""
+        await it.stop()
+        await self.start(it, step=step)
+
+    async def pair(self, a: Workstation, b: Workstation, *, accept: str = "ask") -> None:
+        """Pin both with each other, under the names of their folders."""
+        for one, other in ((a, b), (b, a)):
+            await one.desk.add_peer(
+                ANNA, other.home.path.name, encode_peer_id(other.key), [other.address]
+            )
+            await one.set(other.home.path.name, accept=accept)
+
+    def source(self, name: str, files: dict[str, bytes | int]) -> Path:
+        """Make a folder to send; a number is the size of a sparse file."""
+        return make_source(self.folder / "sources" / name, files)
+
+
+def make_source(folder: Path, files: dict[str, bytes | int]) -> Path:
+    """Make a folder with files; a number is the size of a sparse file."""
+    folder.mkdir(parents=True)
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, int):
+            with path.open("wb") as file:
+                file.truncate(content)
+        else:
+            path.write_bytes(content)
+    return folder
+
+
+def set_reserve(home: Home, value: str) -> None:
+    """Write the reserve into the configuration."""
+    lines = home.config_file.read_text().splitlines()
+    kept = [line for line in lines if not line.startswith("reserve")]
+    quoted = value if value.isdigit() else f'"{value}"'
+    home.config_file.write_text("\n".join([*kept, f"reserve = {quoted}"]) + "\n")
+
+
+@asynccontextmanager
+async def lab(folder: Path, *, seconds: float = 2 * SOON_SECONDS) -> AsyncIterator[Lab]:
+    """Give a lab; at its end all daemons are stopped, and none may have met a bug."""
+    with trio.fail_after(seconds):
+        async with trio.open_nursery() as nursery:
+            it = Lab(folder, nursery)
+            yield it
+            for each in it.all:
+                if not each.stopped.is_set():
+                    await each.stop()
+            nursery.cancel_scope.cancel()
+    assert [each.bugs for each in it.all] == [0] * len(it.all)
+
+
+@asynccontextmanager
+async def pair_of(
+    folder: Path, *, accept: str = "auto"
+) -> AsyncIterator[tuple[Lab, Workstation, Workstation]]:
+    """Two paired workstations "a" and "b"."""
+    async with lab(folder) as it:
+        a, b = await it.add("a"), await it.add("b")
+        await it.pair(a, b, accept=accept)
+        yield it, a, b
+
+
+def tree_of(folder: Path) -> dict[str, str | None]:
+    """Return path -> hash of each file below a folder, None for a folder."""
+    return {
+        str(path.relative_to(folder)): None if path.is_dir() else hash_of(path)
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+def hash_of(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def random_bytes(size: int, seed: int = 1) -> bytes:
+    """Return bytes that no compression and no luck makes equal; the same for one seed."""
+    return hashlib.shake_128(seed.to_bytes(8, "big")).digest(size)
+
+
+async def all_of(*acts: Callable[[], Awaitable[object]]) -> None:
+    """Do several things at once."""
+    async with trio.open_nursery() as nursery:
+        for act in acts:
+            nursery.start_soon(act)
+
+
+def ranges_bytes(ranges: Iterable[tuple[int, int]]) -> int:
+    """Return how many bytes the chunks of these ranges have at most."""
+    return sum(end - first for first, end in ranges) << 20
