@@ -9,12 +9,14 @@ from medp2p import limits
 from medp2p.daemon import endings, statements
 from medp2p.daemon.station import Station
 from medp2p.errors import ConflictError, LinkLostError, RemoteProtocolError
+from medp2p.model import transfer_id_from_bytes
 from medp2p.net.link import Link
 from medp2p.proto import facts as signed
 from medp2p.proto.messages import Bye, Facts, FactsAck, Message
-from medp2p.vault import facts
+from medp2p.vault import facts, transfers
 from medp2p.vault.peers import PeerRow
 from medp2p.vault.store import Tx
+from medp2p.vault.transfers import TransferRow
 
 log = logging.getLogger(__name__)
 
@@ -61,10 +63,17 @@ async def deliver(link: Link, station: Station, peer: PeerRow) -> None:
 
 
 async def take_facts(link: Link, station: Station, peer: PeerRow, message: Facts) -> None:
-    """Apply facts of a peer in one transaction, then acknowledge them."""
-    number = await station.write(apply_facts, station, peer, message)
-    if message.last:
-        await link.send(FactsAck(number))
+    """Apply facts of a peer in one transaction, then acknowledge them.
+
+    What changed is told to all who wait for it, also when the link is lost meanwhile.
+    """
+    number, changed = await station.write(apply_facts, station, peer, message)
+    try:
+        if message.last:
+            await link.send(FactsAck(number))
+    finally:
+        for row in changed:
+            station.announce(row)
 
 
 async def handled(link: Link, station: Station, peer: PeerRow, message: Message) -> bool:
@@ -78,14 +87,20 @@ async def handled(link: Link, station: Station, peer: PeerRow, message: Message)
     return True
 
 
-def apply_facts(tx: Tx, station: Station, peer: PeerRow, message: Facts) -> int:
-    """Apply each new fact once; return the number up to which all are applied.
+def apply_facts(
+    tx: Tx, station: Station, peer: PeerRow, message: Facts
+) -> tuple[int, list[TransferRow]]:
+    """Apply each new fact once.
+
+    Returns:
+        The number up to which all are applied, and the transfers that they were about.
 
     Raises:
         RemoteProtocolError: Wrong signature, wrong parties, or numbers out of order.
     """
     if message.facts and peer.sign_key is None:
         raise RemoteProtocolError("facts before a signing key")
+    changed: dict[str, None] = {}
     for fact in message.facts:
         statement = signed.verify_untrusted(fact, peer.sign_key or b"")
         mine, theirs = station.keys.noise_public, peer.noise_key
@@ -100,4 +115,6 @@ def apply_facts(tx: Tx, station: Station, peer: PeerRow, message: Facts) -> int:
             continue
         if fresh:
             endings.apply_statement(tx, station, peer, statement)
-    return facts.last_in(tx, peer.noise_key)
+            changed[transfer_id_from_bytes(statement.transfer)] = None
+    rows = [row for each in changed if (row := transfers.maybe(tx, each)) is not None]
+    return facts.last_in(tx, peer.noise_key), rows

@@ -313,8 +313,6 @@ class Receiving:
                 return item
             if not await exchange.handled(self.link, self.station, self.peer, item):
                 return item
-            if self.transfer:
-                self.station.board.ring(self.transfer)
 
     async def _expect(self, kind: type[M]) -> M:
         item = await self._message()

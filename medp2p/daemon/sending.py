@@ -233,7 +233,6 @@ class Sending:
                 raise RemoteProtocolError("a chunk from the receiver")
             if not await exchange.handled(self.link, self.station, self.peer, item):
                 return item
-            await self.station.touch(self.transfer)
             if receipts:
                 return None
 

@@ -141,11 +141,14 @@ class Station:
     async def touch(self, transfer: str) -> None:
         """Tell conversations, janitor and event stream that a transfer has changed."""
         row = await self.read(transfers.maybe, transfer)
-        if row is None:
-            return
+        if row is not None:
+            self.announce(row)
+
+    def announce(self, row: TransferRow) -> None:
+        """Do what ``touch`` does, with the row as it was just committed. Never waits."""
         if row.erasing:
             self.erase_bell.ring()
-        self.board.ring(transfer)
+        self.board.ring(row.id)
         self.events.publish({"event": "transfer", "transfer": self.describe(self, row)})
 
     async def tick(self, moved: Iterable[str]) -> None:

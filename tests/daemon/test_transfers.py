@@ -230,6 +230,35 @@ async def moving(it: Lab, a: Workstation, b: Workstation, megabytes: int = 24) -
     return transfer
 
 
+async def test_cancelled_in_the_middle(tmp_path: Path) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        transfer = await moving(it, a, b)
+        assert b.vault() == [f"{transfer}.part"]
+        await a.desk.cancel(ANNA, transfer)
+        a.wire.go()
+        await b.until(transfer, State.CANCELLED)
+        await until(lambda: b.vault() == [], "the part to be erased")
+        await until(lambda: a.pending(b) == 0)
+        await until(lambda: b.journalled(transfer) == {} and "filekey" not in b.blobs(transfer))
+        assert set(b.blobs(transfer).values()) == {"vault"}
+
+
+async def test_cancelled_in_the_middle_while_the_receiver_is_off(tmp_path: Path) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        transfer = await moving(it, a, b)
+        await b.stop()
+        a.wire.go()
+        await a.desk.cancel(ANNA, transfer)
+        await it.start(b)
+        with b.station.events.subscribe() as events:
+            await b.until(transfer, State.CANCELLED)
+            await until(lambda: b.vault() == [], "the part to be erased")
+            async for event in events:
+                if event["event"] == "transfer":
+                    assert event["transfer"]["state"] == "cancelled"  # type: ignore[index]
+                    break
+
+
 async def test_too_late_to_cancel(tmp_path: Path) -> None:
     async with pair_of(tmp_path) as (it, a, _):
         transfer = await a.send("b", it.source("study", STUDY))
