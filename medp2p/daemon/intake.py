@@ -14,7 +14,7 @@ from medp2p.daemon.groups import one_error
 from medp2p.daemon.live import Bell, Live
 from medp2p.daemon.station import Station
 from medp2p.errors import IntegrityError, RemoteProtocolError, SourceChangedError
-from medp2p.layout import Layout
+from medp2p.layout import Bytes, Layout
 from medp2p.net.link import Link, ReceivedChunk
 from medp2p.proto.messages import Commit, Progress
 from medp2p.vault import journal
@@ -133,7 +133,20 @@ class Intake:
         chunk.open_into(view)
         if digest.chunk_digest(self.key, header.index, view) != header.digest:
             raise IntegrityError("a chunk arrived damaged")
+        self._check_headers(header.index, view)
         self.writer.write(header.index * limits.CHUNK_BYTES, view, scratch)
+
+    def _check_headers(self, index: int, view: memoryview) -> None:
+        """What was approved is what arrives: headers and padding follow from the manifest."""
+        start = index * limits.CHUNK_BYTES
+        at = 0
+        for part in self.geometry.segments(start, start + len(view)):
+            if isinstance(part, Bytes):
+                if view[at : at + len(part.data)] != part.data:
+                    raise IntegrityError("the stream is not laid out as its manifest says")
+                at += len(part.data)
+            else:
+                at += part.length
 
     async def _journal(self) -> None:
         """Flush and journal what was written, every so many bytes or seconds."""

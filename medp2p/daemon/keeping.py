@@ -116,7 +116,8 @@ def _tidy(tx: Tx, station: Station) -> list[str]:
     changed = []
     oldest = now - station.config.wait_for_peer_seconds * 1000
     for row in transfers.list(tx, Direction.OUT, [State.QUEUED, State.WAITING]):
-        if row.created_ms < oldest:
+        since = row.reason.since_ms if row.reason is not None else row.created_ms
+        if since < oldest:
             _give_up(tx, station, row)
             changed.append(row.id)
     _forget_details(tx, station, now - station.config.keep_details_seconds * 1000)

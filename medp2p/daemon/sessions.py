@@ -110,6 +110,7 @@ class Sessions:
         alarm = await station.write(greeting.note, station, peer, link.hello, link.version)
         if alarm is not None:
             raise alarm
+        station.versions[peer.noise_key] = max(peer.highest_version, link.version)
         station.book.online(peer.noise_key, link.address, ours=ours)
         station.book.note_clock(peer.noise_key, link.hello.clock_ms - station.now_ms())
         await station.touch_peer(peer.noise_key)

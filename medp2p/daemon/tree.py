@@ -35,6 +35,7 @@ from medp2p.errors import ConfigError
 from medp2p.net.dial import Identity
 from medp2p.net.listen import ListenStats, open_listeners, serve
 from medp2p.net.stream import format_address
+from medp2p.proto.messages import PROTOCOL_LOWEST
 from medp2p.vault.durable import Files
 from medp2p.vault.keyfiles import Keys
 from medp2p.vault.sealing import SpoolBox, VaultBox
@@ -178,6 +179,8 @@ async def _listen(
             on_session=sessions.incoming,
             on_pairing=pairing.waiter,
             pairing_open=pairing.is_open,
+            on_version=lambda key, error: log.warning("a paired workstation: %s", error),
+            lowest_version=lambda key: max(PROTOCOL_LOWEST, station.versions.get(key, 0)),
             on_stranger=station.ledger.note_stranger,
             stats=stats,
         )
