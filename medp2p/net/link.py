@@ -279,7 +279,8 @@ class Link:
         Takes CLEANUP_SECONDS at most, also when cancelled. After it, receive and send raise.
 
         Args:
-            goodbye: Whether to say Bye; without it the peer sees a lost link.
+            goodbye: Whether to say Bye; without it the peer sees a lost link, but for a transfer
+                that was aborted: that always ends in order.
         """
         if self._closed:
             return
@@ -299,9 +300,12 @@ class Link:
     async def _say_last(self, *, goodbye: bool) -> None:
         while self._queue.ready:
             await self._queue.send_first()
-        if goodbye and self._queue.idle and self.conversation.may_send(Bye()):
+        if self._queue.stuck:
+            return
+        aborted = self.conversation.state == "aborted"  # ended in order, if by an error of ours
+        if (goodbye or aborted) and self._queue.idle and self.conversation.may_send(Bye()):
             await self.send_now(Bye())
-        if not (self.conversation.ended or self.conversation.state == "aborted"):
+        if not (self.conversation.ended or aborted):
             return
         # Closing with unread bytes in the kernel resets the connection, which could take our
         # last words from the peer: read until it has ended, too.

@@ -223,6 +223,11 @@ class SendQueue:
         return bool(self._frames) and self._frames[0].rest is not None and not self.ended
 
     @property
+    def stuck(self) -> bool:
+        """Whether frames are left behind a place that was never filled: none will leave."""
+        return bool(self._frames) and not self.ready and not self.ended
+
+    @property
     def open(self) -> bool:
         """Whether check_open would pass."""
         return self._error is None and not self._ending

@@ -299,7 +299,7 @@ async def test_end_of_stream_without_bye_is_a_lost_link(autojump_clock: MockCloc
                 await left.receive()
 
 
-async def test_an_error_in_the_block_comes_out_bare_and_says_no_bye(
+async def test_an_error_in_the_block_comes_out_bare(
     autojump_clock: MockClock,
 ) -> None:
     """But what was queued before still leaves, such as an Abort."""
@@ -319,6 +319,49 @@ async def test_an_error_in_the_block_comes_out_bare_and_says_no_bye(
             nursery.start_soon(check)
             assert await right.receive() == ABORT
             await right.close()
+
+
+async def test_an_abort_is_no_lost_link_and_closing_does_not_wait(
+    autojump_clock: MockClock,
+) -> None:
+    """Both sides leave by an error; each still says Bye, so neither waits for the other."""
+    with trio.fail_after(3600):
+        left, right = await shake_hands(*streams())
+        start = trio.current_time()
+
+        async def fail(link: Link, say: Abort | None) -> None:
+            async with open_link(link):
+                if say is not None:
+                    await link.send(say)
+                else:
+                    assert await link.receive() == ABORT
+                raise ZeroDivisionError
+
+        async def leave(link: Link, say: Abort | None) -> None:
+            with pytest.raises(ZeroDivisionError):
+                await fail(link, say)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(leave, left, ABORT)
+            nursery.start_soon(leave, right, None)
+        assert trio.current_time() - start < limits.CLEANUP_SECONDS
+        assert left.conversation.ended
+        assert right.conversation.ended
+
+
+async def test_a_place_that_was_never_filled_holds_up_no_closing(
+    autojump_clock: MockClock,
+) -> None:
+    with trio.fail_after(3600):
+        async with linked() as (left, right):
+            await to_streaming(left, right, MIB)
+            await left.reserve_chunk(MIB)
+            await left.send(ABORT)
+            start = trio.current_time()
+            await left.close()
+            assert trio.current_time() - start < limits.CLEANUP_SECONDS
+            with pytest.raises(LinkLostError, match="without goodbye"):
+                await right.receive()
 
 
 async def test_cancelled_in_the_block_says_bye(autojump_clock: MockClock) -> None:
