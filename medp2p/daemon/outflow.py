@@ -86,7 +86,11 @@ class Outflow:
 
         async def work(index: int, slot: ChunkSlot, plain: memoryview) -> None:
             try:
-                found = await trio.to_thread.run_sync(self._prepare, index, slot, plain)
+                # Cancelled before it began, the place would stay empty, and hold up an Abort.
+                with trio.move_on_after(limits.CLEANUP_SECONDS, shield=True) as shield:
+                    found = await trio.to_thread.run_sync(self._prepare, index, slot, plain)
+                if shield.cancelled_caught:
+                    return
             except MedP2PError as error:
                 failed.append(error)
                 self.failure = self.failure or error
