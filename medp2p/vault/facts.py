@@ -113,24 +113,24 @@ def acknowledge(tx: Tx, peer_key: bytes, number: int) -> int:
 def add_in(tx: Tx, row: FactRow) -> bool:
     """Keep a fact of the peer, in the transaction that applies it.
 
-    A gap before it is let pass: a workstation whose backup was put back has lost facts that
-    its peer no longer holds ready, and must hear the next ones all the same.
+    A gap before it is let pass, and filled when an older one is told again: a workstation
+    whose backup was put back has lost facts that its peer no longer holds ready.
 
     Returns:
-        False when a fact of this number, or a later one, was applied already: do not apply it.
+        False when the fact of this number was applied already: do not apply it again.
 
     Raises:
         ConflictError: That number was used for another statement: the peer was set back to
             an older state, or is cloned.
     """
-    if row.number > _last(tx, row.peer_key, Direction.IN):
-        _insert(tx, row, Direction.IN, acked=True)
-        return True
     known = tx.execute(
         "SELECT signature FROM facts WHERE peer_key = ? AND direction = 'in' AND number = ?",
         (row.peer_key, row.number),
     ).fetchone()
-    if known is not None and known[0] != row.signature:
+    if known is None:
+        _insert(tx, row, Direction.IN, acked=True)
+        return True
+    if known[0] != row.signature:
         raise ConflictError(
             f"the peer used fact number {row.number} for two different statements",
             hint="was that workstation restored from a backup, or copied?",

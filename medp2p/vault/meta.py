@@ -7,7 +7,7 @@ What a scan found (paths, roots, stats) lies sealed in a blob under the scan's i
 from dataclasses import astuple, dataclass
 
 from medp2p.errors import ConflictError, NotFoundError
-from medp2p.model import ENDED
+from medp2p.model import ENDED, WHOLE
 from medp2p.vault.store import Tx
 
 
@@ -77,13 +77,14 @@ def get_scan(tx: Tx, scan_id: str) -> ScanRow:
 
 def unused_scans(tx: Tx, before_ms: int) -> list[ScanRow]:
     """Return the scans made before ``before_ms`` that no unfinished transfer refers to."""
-    marks = ", ".join("?" * len(ENDED))
+    done = (*ENDED, *WHOLE)
+    marks = ", ".join("?" * len(done))
     rows = tx.execute(
         # Only question marks are put in.
         "SELECT id, created_ms, entries, files, file_bytes, skipped FROM scans"  # noqa: S608
         " WHERE created_ms < ? AND NOT EXISTS (SELECT 1 FROM transfers WHERE scan_id = scans.id"
         f" AND state NOT IN ({marks})) ORDER BY created_ms",
-        (before_ms, *ENDED),
+        (before_ms, *done),
     )
     return [_scan(row) for row in rows]
 

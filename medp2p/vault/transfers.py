@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 
 from medp2p.errors import ConflictError, NotFoundError
 from medp2p.limits import MAX_LISTED
-from medp2p.model import ENDED, Direction, Priority, Reason, State
+from medp2p.model import ENDED, WHOLE, Direction, Priority, Reason, State
 from medp2p.vault.store import Tx, Value
 
 #: Ids shown when a prefix fits several.
@@ -211,6 +211,18 @@ def count(
     return int(number)
 
 
+def unfinished_of_scan(tx: Tx, scan_id: str) -> int:
+    """Return how many transfers still need the sources of a scan."""
+    done = (*ENDED, *WHOLE)
+    (count,) = tx.execute(
+        # Only question marks are put in.
+        "SELECT count(*) FROM transfers WHERE scan_id = ?"  # noqa: S608
+        f" AND state NOT IN ({', '.join('?' * len(done))})",
+        (scan_id, *done),
+    ).fetchone()
+    return int(count)
+
+
 def erasing(tx: Tx) -> builtins.list[TransferRow]:
     """Return the transfers whose erasing was begun and not finished."""
     return [_decode(row) for row in tx.execute(f"{_SELECT} WHERE erasing ORDER BY number")]
@@ -221,15 +233,19 @@ def update(tx: Tx, transfer_id: str, **changes: object) -> TransferRow:
 
     Raises:
         NotFoundError: There is none with this id.
-        ConflictError: Its state is an end, and another state was asked for.
+        ConflictError: Its state is an end, and another state was asked for; or it is whole,
+            and a state before that was.
         TypeError: No such field, or one that never changes (a bug).
     """
     row = get(tx, transfer_id)
     wrong = changes.keys() - set(_COLUMNS) | changes.keys() & _FIXED
     if wrong:
         raise TypeError(f"not a field of a transfer that changes: {', '.join(sorted(wrong))}")
-    if row.state in ENDED and changes.get("state", row.state) != row.state:
+    wanted = changes.get("state", row.state)
+    if row.state in ENDED and wanted != row.state:
         raise ConflictError(f"transfer {transfer_id} has ended: it is {row.state}")
+    if row.state in WHOLE and wanted not in WHOLE and wanted not in ENDED:
+        raise ConflictError(f"transfer {transfer_id} is whole; it cannot become {wanted}")
     if changes:
         values = {key: _encode(value) for key, value in changes.items()}
         tx.update("transfers", "id", transfer_id, values)

@@ -267,3 +267,11 @@ def test_scans_that_nothing_needs_are_found_and_removed_with_their_blobs(store: 
         assert transfers.get_blob(tx, transfer_id(901), "sources") is None
         assert transfers.get(tx, transfer_id(2)).scan_id is None
         assert transfers.get(tx, transfer_id(1)).scan_id == transfer_id(900)
+
+
+def test_what_is_whole_never_becomes_unfinished_again(store: Store) -> None:
+    with store.write() as tx:
+        transfers.add(tx, transfer(1, state=State.SEALED))
+        with pytest.raises(ConflictError, match="is whole"):
+            transfers.update(tx, transfer(1).id, state=State.RECEIVING)
+        assert transfers.update(tx, transfer(1).id, state=State.DISCARDED).state is State.DISCARDED
