@@ -99,6 +99,7 @@ class Forwarder:
         """Pass on no byte beyond that number of forward bytes until `go`: a stalled network."""
         with self._change:
             self._hold_at = forward
+            self._change.notify_all()
 
     def hold_back(self) -> None:
         """Pass nothing back any more until `go`: the target speaks and is not heard."""

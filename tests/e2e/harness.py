@@ -63,7 +63,9 @@ class Answer:
 
 def environment(home: Path, **more: str) -> dict[str, str]:
     """Return what a command sees: its home, and nothing of the account that runs the tests."""
-    kept = {name: os.environ[name] for name in ("PATH", "TMPDIR", "PYTHONPATH") if name in os.environ}
+    kept = {
+        name: os.environ[name] for name in ("PATH", "TMPDIR", "PYTHONPATH") if name in os.environ
+    }
     return {
         **kept,
         "HOME": str(home.parent),

@@ -71,6 +71,9 @@ def test_a_forwarder_counts_holds_and_cuts() -> None:
             one.sendall(data)
             forwarder.wait_forward(100_000)
             assert forwarder.forward == 100_000
+            forwarder.hold_at(150_000)
+            forwarder.wait_forward(150_000)
+            assert forwarder.forward == 150_000
             forwarder.go()
             forwarder.wait_forward(300_000)
             one.shutdown(socket.SHUT_WR)

@@ -18,6 +18,7 @@ from tests.e2e.harness import (
     Hospital,
     cli,
     environment,
+    wait_for,
     wait_until,
 )
 
@@ -66,14 +67,14 @@ def test_the_service_manager_is_told(hospital: Hospital, manager: socket.socket)
     heard(manager, "STOPPING=1")
 
 
-def test_stopping_does_not_wait_for_anybody(hospital: Hospital, study: Path) -> None:
-    """Followers, half a request and an open offer hold nothing up."""
+def test_stopping_waits_for_nobody_and_followers_go_on(hospital: Hospital, study: Path) -> None:
+    """Commands that follow, half a request and an open offer hold nothing up."""
     ct, ward = hospital.pair("ct-room", "ward-a", accept="ask")
     follower = ct.open_cli("send", "ward-a", "--yes", "--wait", study)
     watcher = ct.open_cli("watch")
     assert watcher.stdout is not None
     assert watcher.stdout.readline()
-    wait_until(lambda: ward.rows("inbox"))
+    (row,) = wait_for(ward.home, "inbox", lambda rows: rows)
     with socket.socket(socket.AF_UNIX) as half:
         place = os.open(ct.home / "run", os.O_RDONLY)
         half.connect(f"/proc/self/fd/{place}/control.sock")
@@ -81,10 +82,17 @@ def test_stopping_does_not_wait_for_anybody(hospital: Hospital, study: Path) -> 
         half.sendall(b"GET /v1/status HTTP/1.1\r\nHost:")
         assert ct.stop() < 5.0
         assert ward.stop() < 5.0
-    for process in (follower, watcher):
-        process.communicate(timeout=SOON_SECONDS)
-        assert process.returncode == 3
     assert not (ct.home / "run" / "daemon.json").exists()
+    # An upgrade is stop, install, start: who follows a transfer sees its end.
+    ward.start()
+    ct.start()
+    ward.cli("inbox", "accept", row["id"]).ok()
+    out, err = follower.communicate(timeout=SOON_SECONDS)
+    assert follower.returncode == 0, err
+    assert json.loads(out.splitlines()[-1])["state"] == "sealed"
+    watcher.send_signal(signal.SIGINT)
+    watcher.communicate(timeout=SOON_SECONDS)
+    assert watcher.returncode == 130
 
 
 def test_a_changed_config_is_taken_or_refused_as_a_whole(hospital: Hospital) -> None:
