@@ -44,6 +44,11 @@ MAX_MANIFEST_BYTES = 128 * MIB
 MAX_RANGES = 8192
 #: Facts in one message.
 MAX_FACTS = 64
+#: Facts of one exchange: all that come up while a peer is away for weeks.
+MAX_FACTS_ROUND = 4096
+#: How far a number may be ahead of the last one known: no workstation states a million things
+#: about one peer between two meetings, and numbers stay far from their bound.
+MAX_FACT_STEP = 2**20
 MAX_FACT_BYTES = 4 * KIB
 #: Named details of one fact: a reason and a few counts.
 MAX_FACT_DETAILS = 16
@@ -153,6 +158,14 @@ KEEP_SCAN_SECONDS = 3600.0
 SCAN_POLL_SECONDS = 20.0
 #: A dial that has taken so long is begun anew when the peer is heard of otherwise.
 DIAL_SLOW_SECONDS = 0.5
+#: An offer that rests undecided without a connection, or found the receiver full, is offered
+#: again after this; a receiver that has decided calls, and it goes on at once.
+OFFER_AGAIN_SECONDS = 30.0
+#: An erasing that failed, or whose traces a reader held up, is tried again.
+ERASE_AGAIN_SECONDS = 10.0
+#: Pause before a task that failed begins anew, growing to the last.
+TEND_FIRST_SECONDS = 0.5
+TEND_LAST_SECONDS = 60.0
 #: Connections of one peer's courier: each rests on an undecided offer or moves chunks.
 MAX_COURIER_LINKS = 16
 #: Dialling a peer for whom nothing waits: longest pause while it is away.
@@ -192,6 +205,60 @@ SCAN_PROGRESS_ENTRIES = 500
 #: below the usual limit of 1024 descriptors.
 READER_FOLDERS = 16
 READER_FILES = 8
+
+# --- DICOM headers and labels ---------------------------------------------------------------
+
+#: Bytes read of each file at first: four of five real slices have the whole header in them, and
+#: 2,000 of them are 32 MB between two processes.
+DICOM_HEAD_BYTES = 16 * KIB
+#: Bytes read of a file at most, when its header asks for more: private vendor elements of some
+#: MiB, and a DICOMDIR of 30,000 images.
+DICOM_MAX_HEAD_BYTES = 16 * MIB
+#: Last bytes of a file, where compressed pixels must end with their delimiter; some padding or
+#: a signature may follow.
+DICOM_TAIL_BYTES = 4 * KIB
+#: A deflated data set is inflated to this at most, whatever it would grow to.
+DICOM_INFLATED_BYTES = 16 * MIB
+#: Elements walked in one file: a DICOMDIR of 30,000 images has 450,000 (half a second).
+DICOM_ELEMENTS = 500_000
+#: Nested sequences and items; real objects have a dozen.
+DICOM_DEPTH = 64
+#: One value that is shown; the standard allows 64 characters to most, a name has 3 x 64.
+DICOM_VALUE_BYTES = 4 * KIB
+DICOM_VALUE_CHARS = 256
+#: Values of one element that are kept (image type, accession numbers).
+DICOM_VALUES = 16
+#: Files that a DICOMDIR promises, and patients that it names, as far as they are kept.
+DICOM_REFERENCES = 50_000
+DICOM_DIRECTORY_PATIENTS = 64
+#: The child that reads headers: its address space (Python and pydicom take 60 MiB), CPU time and
+#: elapsed time for one file, and the time until its first answer on a busy machine.
+DICOM_CHILD_BYTES = 512 * MIB
+DICOM_CPU_SECONDS = 5
+DICOM_FILE_SECONDS = 10.0
+DICOM_START_SECONDS = 30.0
+#: Children in a row that fail without one answer between; then the rest stays unverified.
+DICOM_CHILD_FAILURES = 8
+#: One question to the child: head and tail; one answer: the facts with DICOM_REFERENCES names.
+DICOM_QUESTION_BYTES = DICOM_MAX_HEAD_BYTES + 64 * KIB
+DICOM_ANSWER_BYTES = 16 * MIB
+#: Files named in one finding; the rest is a count.
+FINDING_FILES = 5
+FINDING_CHARS = 600
+#: Findings of one kind; a thousand truncated files are one finding, a thousand series with gaps
+#: are not.
+FINDINGS_PER_CODE = 20
+#: Lines of a label, before its bytes are counted.
+LABEL_PATIENTS = 50
+LABEL_STUDIES = 100
+LABEL_SERIES = 400
+LABEL_INSTITUTIONS = 10
+#: A gap between slices, in medians of the distance (1.5 is what radiology tools use), and from how many
+#: different places on a median says anything.
+SLICE_GAP = 1.5
+SLICE_PLACES = 4
+#: An expectation is a few fields of JSON.
+MAX_EXPECTATION_BYTES = 16 * KIB
 
 # --- the workstation ----------------------------------------------------------------------
 

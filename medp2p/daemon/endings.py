@@ -8,7 +8,12 @@ from collections.abc import Callable
 
 from medp2p.daemon import papers
 from medp2p.daemon.station import PEER, Station
-from medp2p.errors import IntegrityError, MedP2PError
+from medp2p.errors import (
+    IntegrityError,
+    MedP2PError,
+    TransferAbortedError,
+    TransferRefusedError,
+)
 from medp2p.model import ENDED, WHOLE, Actor, Direction, Reason, State, transfer_id_from_bytes
 from medp2p.proto.facts import Statement
 from medp2p.vault import transfers
@@ -40,7 +45,7 @@ def end(
     now = station.now_ms()
     if names is not None:
         papers.put_vault(tx, station, row.id, papers.DETAIL, names)
-    papers.close_papers(tx, station, row.id)
+    papers.close_papers(tx, station, row)
     transfers.update(
         tx,
         row.id,
@@ -102,13 +107,7 @@ def apply_statement(tx: Tx, station: Station, peer: PeerRow, statement: Statemen
 
 
 def _sealed(tx: Tx, station: Station, row: TransferRow, statement: Statement) -> None:
-    if statement.root != row.root or row.root is None:
-        error = IntegrityError("the receiver sealed something else: its root differs from ours")
-        end(
-            tx, station, row, State.FAILED, event="seal", actor=PEER, outcome="failure", error=error
-        )
-        return
-    if row.state is State.RELEASED:
+    if row.state in WHOLE:
         return
     if row.state in ENDED:  # it crossed our cancel or failure: the record stays, the truth is told
         text = "the receiver had sealed it before it heard of this"
@@ -116,7 +115,13 @@ def _sealed(tx: Tx, station: Station, row: TransferRow, statement: Statement) ->
         transfers.update(tx, row.id, reason=reason, sealed_ms=statement.time_ms)
         record(tx, station, row, "seal", PEER, "too-late")
         return
-    papers.close_papers(tx, station, row.id)
+    if row.root is not None and statement.root != row.root:
+        wrong = IntegrityError("the receiver sealed something else: its root differs from ours")
+        end(
+            tx, station, row, State.FAILED, event="seal", actor=PEER, outcome="failure", error=wrong
+        )
+        return
+    papers.close_papers(tx, station, row)
     now = station.now_ms()
     transfers.update(
         tx,
@@ -124,11 +129,15 @@ def _sealed(tx: Tx, station: Station, row: TransferRow, statement: Statement) ->
         state=State.SEALED,
         reason=None,
         error=None,
+        root=statement.root,
         sealed_ms=statement.time_ms,
         finished_ms=now,
         updated_ms=now,
     )
-    record(tx, station, row, "seal", PEER, detail={"root": row.root.hex()})
+    # Without a root of our own (a restored backup) the receiver's signature stands alone.
+    own = {} if row.root is not None else {"root_of_ours": "lost"}
+    detail: dict[str, object] = {"root": (statement.root or b"").hex(), **own}
+    record(tx, station, row, "seal", PEER, detail=detail)
 
 
 def _opened(tx: Tx, station: Station, row: TransferRow, statement: Statement) -> None:
@@ -136,28 +145,52 @@ def _opened(tx: Tx, station: Station, row: TransferRow, statement: Statement) ->
 
 
 def _released(tx: Tx, station: Station, row: TransferRow, statement: Statement) -> None:
-    now = station.now_ms()
-    if row.state in ENDED:
+    """Released implies sealed, which may have been told in a fact that was lost."""
+    _sealed(tx, station, row, statement)
+    row = transfers.get(tx, row.id)
+    if row.state in ENDED or row.root != statement.root:
         record(tx, station, row, "release", PEER, "too-late")
         return
+    now = station.now_ms()
     transfers.update(
-        tx, row.id, state=State.RELEASED, released_ms=statement.time_ms, updated_ms=now
+        tx,
+        row.id,
+        state=State.RELEASED,
+        released_ms=statement.time_ms,
+        finished_ms=now,
+        updated_ms=now,
     )
     record(tx, station, row, "release", PEER, detail={"at_ms": statement.time_ms})
 
 
-def _ended_there(state: State, event: str) -> Callable[..., None]:
+def _ended_there(state: State, event: str, *, whole_too: bool = False) -> Callable[..., None]:
+    """Return how a transfer ends here because it has ended at the receiver.
+
+    Args:
+        state: Its end.
+        event: For the audit log.
+        whole_too: Whether that can become of a transfer that was sealed.
+    """
+
     def act(tx: Tx, station: Station, row: TransferRow, statement: Statement) -> None:
-        if row.state in ENDED:
+        if row.state in ENDED or (row.state in WHOLE and not whole_too):
+            record(tx, station, row, event, PEER, "too-late")
             return
-        error = MedP2PError(f"the receiver says: {state.value}")
+        words = f"the receiver says: {state.value}"
+        refused = state in (State.DECLINED, State.EXPIRED, State.RECALLED)
+        error = TransferRefusedError(words) if refused else TransferAbortedError(words)
         reason = statement.detail.get("reason")
-        detail: dict[str, object] = {"at_ms": statement.time_ms}
-        names = reason.encode() if reason else None
         end(
-            tx, station, row, state, event=event, actor=PEER, error=error, names=names,
-            detail=detail,
-        )  # fmt: skip
+            tx,
+            station,
+            row,
+            state,
+            event=event,
+            actor=PEER,
+            error=error,
+            names=reason.encode() if reason else None,
+            detail={"at_ms": statement.time_ms},
+        )
 
     return act
 
@@ -172,7 +205,7 @@ def _taken_back(state: State, event: str) -> Callable[..., None]:
         if row.state in WHOLE:
             record(tx, station, row, event, PEER, "too-late")
             return
-        error = MedP2PError(f"the sender says: {state.value}")
+        error = TransferAbortedError(f"the sender says: {state.value}")
         end(tx, station, row, state, event=event, actor=PEER, error=error)
 
     return act
@@ -183,8 +216,8 @@ _OUTGOING: dict[str, Callable[..., None]] = {
     "opened": _opened,
     "released": _released,
     "declined": _ended_there(State.DECLINED, "decline"),
-    "discarded": _ended_there(State.DISCARDED, "discard"),
-    "expired": _ended_there(State.EXPIRED, "expire"),
+    "discarded": _ended_there(State.DISCARDED, "discard", whole_too=True),
+    "expired": _ended_there(State.EXPIRED, "expire", whole_too=True),
     "failed": _ended_there(State.FAILED, "fail"),
 }
 

@@ -3,13 +3,13 @@
 Source: docs/PROTOCOL.md, "Facts".
 """
 
-import logging
+import trio
 
 from medp2p import limits
 from medp2p.daemon import endings, statements
 from medp2p.daemon.station import Station
 from medp2p.errors import ConflictError, LinkLostError, RemoteProtocolError
-from medp2p.model import transfer_id_from_bytes
+from medp2p.model import Direction, transfer_id_from_bytes
 from medp2p.net.link import Link
 from medp2p.proto import facts as signed
 from medp2p.proto.messages import Bye, Facts, FactsAck, Message
@@ -18,48 +18,67 @@ from medp2p.vault.peers import PeerRow
 from medp2p.vault.store import Tx
 from medp2p.vault.transfers import TransferRow
 
-log = logging.getLogger(__name__)
-
 
 def pending(tx: Tx, peer_key: bytes) -> list[facts.FactRow]:
-    """Return our facts for a peer that it has not acknowledged, oldest first."""
-    return facts.pending(tx, peer_key, limits.MAX_FACTS)
+    """Return our facts for a peer that it has not acknowledged, oldest first, up to a round."""
+    return facts.pending(tx, peer_key, limits.MAX_FACTS_ROUND)
 
 
-def to_message(station: Station, rows: list[facts.FactRow]) -> Facts:
-    """Return the message that carries these facts."""
-    return Facts(facts=[statements.opened(station, row) for row in rows], last=True)
+def to_messages(station: Station, rows: list[facts.FactRow]) -> list[Facts]:
+    """Return the messages that carry these facts; the last one ends the batch."""
+    opened = [statements.opened(station, row) for row in rows]
+    parts = [opened[at : at + limits.MAX_FACTS] for at in range(0, len(opened), limits.MAX_FACTS)]
+    return [Facts(part, last=part is parts[-1]) for part in parts] or [Facts([], last=True)]
 
 
 async def exchange_facts(link: Link, station: Station, peer: PeerRow) -> None:
-    """Send what the peer has not acknowledged, apply what it sends; both at once.
+    """Send all that the peer has not acknowledged, apply what it sends; both at once.
+
+    Returns once nothing of ours is unacknowledged, so that an offer follows all older facts.
 
     Raises:
         RemoteProtocolError: A fact is not signed by the pinned key of the peer.
     """
-    rows = await station.read(pending, peer.noise_key)
-    await link.send(to_message(station, rows))
+    for message in to_messages(station, await station.read(pending, peer.noise_key)):
+        await link.send(message)
     acknowledged = arrived = False
     while not (acknowledged and arrived):
-        message = await link.receive()
-        if isinstance(message, Facts):
-            await take_facts(link, station, peer, message)
-            arrived = arrived or message.last
-        elif isinstance(message, FactsAck):
-            await station.write(statements.acknowledged, station, peer, message.number)
-            acknowledged = True
-        elif isinstance(message, Bye):
+        item = await link.receive()
+        if isinstance(item, Facts):
+            await take_facts(link, station, peer, item)
+            arrived = arrived or item.last
+        elif isinstance(item, FactsAck):
+            await station.write(statements.acknowledged, station, peer, item.number)
+            acknowledged = not await deliver(link, station, peer)
+        elif isinstance(item, Bye):
             raise LinkLostError("the peer ended the conversation")
         else:
             raise RemoteProtocolError("something else amid the exchange of facts")
 
 
-async def deliver(link: Link, station: Station, peer: PeerRow) -> None:
-    """Send facts that came up during a conversation; their FactsAck is read elsewhere."""
+async def deliver(link: Link, station: Station, peer: PeerRow, *, again: str | None = None) -> bool:
+    """Send what is not acknowledged; its FactsAck is read by whoever receives.
+
+    Args:
+        link: Of a conversation with the peer.
+        station: Ours.
+        peer: The other side.
+        again: A transfer of which also the acknowledged facts are told.
+
+    Returns:
+        Whether anything was sent: not while a batch is under way, nor without facts.
+    """
     rows = await station.read(pending, peer.noise_key)
-    message = to_message(station, rows)
-    if rows and link.conversation.may_send(message):  # else a batch is under way already
+    if again is not None:
+        told = await station.read(facts.of_transfer, again)
+        before = [row for row in told if row.direction is Direction.OUT and row.acked]
+        rows = sorted([*before, *rows], key=lambda row: row.number)
+    messages = to_messages(station, rows)
+    if not rows or not link.conversation.may_send(messages[0]):
+        return False
+    for message in messages:
         await link.send(message)
+    return True
 
 
 async def take_facts(link: Link, station: Station, peer: PeerRow, message: Facts) -> None:
@@ -77,11 +96,21 @@ async def take_facts(link: Link, station: Station, peer: PeerRow, message: Facts
 
 
 async def handled(link: Link, station: Station, peer: PeerRow, message: Message) -> bool:
-    """Take a message that has to do with facts; tell whether it had."""
+    """Take a message that has to do with facts; tell whether it had.
+
+    Cancellation: what the peer said is applied and acknowledged before it takes effect.
+    """
+    with trio.move_on_after(limits.SEND_SECONDS, shield=True):
+        return await _handled(link, station, peer, message)
+    raise LinkLostError("the peer takes no data")
+
+
+async def _handled(link: Link, station: Station, peer: PeerRow, message: Message) -> bool:
     if isinstance(message, Facts):
         await take_facts(link, station, peer, message)
     elif isinstance(message, FactsAck):
         await station.write(statements.acknowledged, station, peer, message.number)
+        await deliver(link, station, peer)  # what came up meanwhile
     else:
         return False
     return True
@@ -106,6 +135,8 @@ def apply_facts(
         mine, theirs = station.keys.noise_public, peer.noise_key
         if {statement.sender, statement.receiver} != {mine, theirs}:
             raise RemoteProtocolError("a fact between other parties")
+        if statement.number > facts.last_in(tx, theirs) + limits.MAX_FACT_STEP:
+            raise RemoteProtocolError("a fact with a number far ahead")
         try:
             fresh = statements.keep_theirs(tx, station, theirs, fact, statement)
         except ConflictError as error:  # it goes on with higher numbers once it has heard ours

@@ -13,11 +13,17 @@ from medp2p import digest, limits
 from medp2p.daemon.groups import one_error
 from medp2p.daemon.live import Bell, Live
 from medp2p.daemon.station import Station
-from medp2p.errors import IntegrityError, RemoteProtocolError, SourceChangedError
+from medp2p.errors import (
+    IntegrityError,
+    RemoteProtocolError,
+    SourceChangedError,
+    TransferAbortedError,
+)
 from medp2p.layout import Bytes, Layout
+from medp2p.model import ENDED
 from medp2p.net.link import Link, ReceivedChunk
 from medp2p.proto.messages import Commit, Progress
-from medp2p.vault import journal
+from medp2p.vault import journal, transfers
 from medp2p.vault.age import SealWriter, sealed_bytes
 from medp2p.vault.store import Tx
 
@@ -107,6 +113,7 @@ class Intake:
 
     def _claimed(self, tx: Tx, pairs: list[tuple[int, bytes]]) -> list[int]:
         self.station.files.step("claim")
+        still_open(tx, self.transfer)
         return journal.claim(tx, self.transfer, pairs)
 
     def _done(self, tx: Tx, indexes: list[int]) -> None:
@@ -170,3 +177,13 @@ class Intake:
             self.live.chunks_done += len(indexes)
         self.station.board.progress(self.transfer)
         await self.link.send(Progress(self.live.chunks_done))
+
+
+def still_open(tx: Tx, transfer: str) -> None:
+    """Refuse to add to a transfer that was ended meanwhile: its rows are being erased.
+
+    Raises:
+        TransferAbortedError: It was.
+    """
+    if transfers.get(tx, transfer).state in ENDED:
+        raise TransferAbortedError("the transfer was ended meanwhile")

@@ -1,6 +1,7 @@
 """What must be done without anyone asking: after a crash, after an end, after a while."""
 
 import logging
+import math
 
 import trio
 
@@ -28,18 +29,25 @@ class Janitor:
     async def run(self) -> None:
         """Erase whenever the bell rings; never returns."""
         while True:
-            await self.sweep()
-            await self._station.erase_bell.wait()
+            again = await self.sweep()
+            with trio.move_on_after(limits.ERASE_AGAIN_SECONDS if again else math.inf):
+                await self._station.erase_bell.wait()
 
-    async def sweep(self) -> None:
-        """Erase every transfer that is marked; rows go only after the file."""
+    async def sweep(self) -> bool:
+        """Erase every transfer that is marked; rows go only after the file.
+
+        Returns:
+            Whether something is left to be tried again.
+        """
+        failed = False
         station = self._station
         rows = await station.read(transfers.erasing)
         for row in rows:
             try:
                 await trio.to_thread.run_sync(self._erase, row)
             except MedP2PError as error:
-                log.warning("erasing of %s is tried again later: %s", row.id, error)
+                log.warning("erasing of %s is tried again: %s", row.id, error.code)
+                failed = True
                 continue
             await station.write(_erased, station, row)
             await station.touch(row.id)
@@ -47,6 +55,7 @@ class Janitor:
             self._dirty = True
         if self._dirty:  # a reader may hold it up: then at the next ring, or the next start
             self._dirty = not await trio.to_thread.run_sync(station.store.checkpoint)
+        return failed or self._dirty
 
     def _erase(self, row: TransferRow) -> None:
         """Blocking: overwrite header and nonce, unlink, sync; both names it may have."""

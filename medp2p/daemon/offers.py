@@ -8,8 +8,9 @@ import msgspec
 from medp2p import digest, limits
 from medp2p.daemon import endings, papers, policy
 from medp2p.daemon.station import PEER, RULE, Station
-from medp2p.errors import NoSpaceError
-from medp2p.model import Direction, Priority, State, transfer_id_from_bytes
+from medp2p.errors import NoSpaceError, RemoteProtocolError
+from medp2p.layout import Layout, check_manifest_untrusted
+from medp2p.model import Direction, Entry, Kind, Priority, State, transfer_id_from_bytes
 from medp2p.proto.messages import Offer, Wait
 from medp2p.text import format_bytes
 from medp2p.vault import age, transfers
@@ -132,6 +133,23 @@ def _keep(
     endings.record(tx, station, row, "offer", PEER, detail=size)
     if accepted:
         endings.record(tx, station, row, "accept", RULE, detail={"policy": "auto"})
+
+
+def agreed(offer: Offer, entries: list[Entry], manifest: bytes) -> Layout:
+    """Check a manifest against the offer that was accepted; return its geometry.
+
+    Raises:
+        RemoteProtocolError: It is not the manifest that was offered.
+    """
+    if manifest != offer.manifest or len(entries) != offer.entries:
+        raise RemoteProtocolError("the manifest is not the one offered")
+    check_manifest_untrusted(entries)
+    geometry = Layout(entries)
+    files = sum(entry.kind is Kind.FILE for entry in entries)
+    sizes = sum(entry.size for entry in entries)
+    if (geometry.size, files, sizes) != (offer.length, offer.files, offer.file_bytes):
+        raise RemoteProtocolError("the manifest does not add up to what was offered")
+    return geometry
 
 
 # --- room -------------------------------------------------------------------------------

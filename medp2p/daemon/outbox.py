@@ -4,6 +4,7 @@ Order: stat before routine, then first come first served. A peer that is off is 
 """
 
 import logging
+from collections import Counter
 
 import trio
 
@@ -12,6 +13,7 @@ from medp2p.daemon.live import Bell
 from medp2p.daemon.sending import Sending
 from medp2p.daemon.sessions import Session, Sessions, jitter
 from medp2p.daemon.station import Station
+from medp2p.daemon.tending import tend
 from medp2p.errors import MedP2PError, UnreachableError
 from medp2p.model import ENDED, WHOLE, Direction, Priority, Reason, State
 from medp2p.vault import facts, transfers
@@ -32,6 +34,9 @@ class Courier:
         self._station, self._sessions, self._key = station, sessions, peer_key
         self._bell = Bell()
         self._running: dict[str, Sending] = {}
+        #: When a transfer is tried again, and how often in a row its conversation failed.
+        self._not_before: dict[str, float] = {}
+        self._failed: Counter[str] = Counter()
         self._scopes: dict[str, trio.CancelScope] = {}
         self._movers = trio.CapacityLimiter(limits.MAX_RUNNING_PER_PEER)
         self._failures = 0
@@ -43,6 +48,7 @@ class Courier:
     def wake(self) -> None:
         """Try again at once: a person asked for something, or an address is new."""
         self._rest_until = 0.0
+        self._not_before.clear()
         self._drop_slow_dial()
         self._bell.ring()
 
@@ -53,38 +59,47 @@ class Courier:
             self._dialling.deadline = max(trio.current_time(), soon)
 
     def arrived(self) -> None:
-        """The peer has called: it is there again. What failed otherwise keeps its pause."""
+        """The peer has called: it is there, and may have decided. What failed keeps its pause."""
         if self._away:
             self.wake()
         self._drop_slow_dial()
+        self._not_before = {row: at for row, at in self._not_before.items() if self._failed[row]}
+        self._bell.ring()
 
     async def run(self) -> None:
         """Work until cancelled."""
         async with trio.open_nursery() as nursery:
             while True:
-                pause = self._rest_until - trio.current_time()
-                if pause <= 0:
+                if self._rest_until <= trio.current_time():
                     await self._round(nursery)
-                    pause = self._rest_until - trio.current_time()
-                if pause <= 0:
-                    pause = jitter(limits.BACKOFF_IDLE_SECONDS)
-                with trio.move_on_after(pause):
+                with trio.move_on_after(self._pause()):
                     await self._bell.wait()
+
+    def _pause(self) -> float:
+        """Return how long there is nothing to do, in seconds."""
+        now = trio.current_time()
+        if self._rest_until > now:
+            return self._rest_until - now
+        waits = [until - now for until in self._not_before.values()]
+        return max(0.0, min([*waits, jitter(limits.BACKOFF_IDLE_SECONDS)]))
 
     async def _round(self, nursery: trio.Nursery) -> None:
         """Start what can be started."""
         peer = await self._sessions.peer(self._key)
         if peer is None:
             return
+        now = trio.current_time()
+        self._not_before = {row: at for row, at in self._not_before.items() if at > now}
         waiting = await self._station.read(_open_transfers, self._key)
-        todo = [row for row in waiting if row.id not in self._running]
+        ready = (row for row in waiting if row.id not in self._running)
+        todo = [row for row in ready if row.id not in self._not_before]
         for row in todo:
             if len(self._running) >= limits.MAX_COURIER_LINKS and not self._park_one():
                 return
             if not await self._start(nursery, peer, row):
                 return
-        if not todo and await self._must_call(peer):
-            self._note(await self._call(peer), busy=False)
+        if await self._must_call(peer):
+            self._note(await self._call(peer), busy=bool(waiting))
 
     def _note(self, well: bool, *, busy: bool) -> None:
         """After a failure pause, longer each time; after a success do not."""
@@ -132,14 +147,22 @@ class Courier:
         finally:
             self._running.pop(sending.transfer, None)
             self._scopes.pop(sending.transfer, None)
-        await self._after(sending.transfer)
-        self._note(well or sending.moved or sending.undecided, busy=True)
+        await self._station.write(_lost_link, self._station.now_ms(), sending)
+        await self._station.touch(sending.transfer)
+        self._retry(sending, well=well or sending.moved)
+        self._note(True, busy=True)  # the peer is there, whatever became of this transfer
         self._bell.ring()
 
-    async def _after(self, transfer: str) -> None:
-        """A transfer whose link was lost waits again, and says so."""
-        await self._station.write(_lost_link, self._station.now_ms(), transfer)
-        await self._station.touch(transfer)
+    def _retry(self, sending: Sending, *, well: bool) -> None:
+        """Decide when this transfer gets a connection again; others do not wait for it."""
+        transfer = sending.transfer
+        if sending.undecided or sending.full:
+            self._not_before[transfer] = trio.current_time() + jitter(limits.OFFER_AGAIN_SECONDS)
+            return
+        self._failed[transfer] = 0 if well else self._failed[transfer] + 1
+        pause = limits.BACKOFF_FIRST_SECONDS * 2 ** min(self._failed[transfer], 10)
+        pause = min(pause, limits.BACKOFF_BUSY_SECONDS)
+        self._not_before[transfer] = trio.current_time() + jitter(pause)
 
     def _park_one(self) -> bool:
         """Take the connection of an undecided offer for another transfer."""
@@ -159,11 +182,9 @@ class Courier:
 
     async def _must_call(self, peer: PeerRow) -> bool:
         """Facts to bring, or not heard of lately."""
-        if self._running:
-            return False
         if await self._station.read(facts.pending, peer.noise_key, 1):
             return True
-        return not self._station.book.heard_lately(peer.noise_key)
+        return not self._running and not self._station.book.heard_lately(peer.noise_key)
 
     async def _call(self, peer: PeerRow) -> bool:
         """Hold a short ``facts`` conversation: brings facts, and shows who is there."""
@@ -212,7 +233,7 @@ class Outbox:
         courier = self._couriers[key] = Courier(self._station, self._sessions, key)
         try:
             with scope:
-                await courier.run()
+                await tend(self._station, "courier", courier.run)
         finally:
             if self._couriers.get(key) is courier:
                 del self._couriers[key]
@@ -253,18 +274,25 @@ def _peer_away(tx: Tx, station: Station, peer_key: bytes, error: MedP2PError) ->
     return changed
 
 
-def _lost_link(tx: Tx, now: int, transfer: str) -> None:
-    row = transfers.maybe(tx, transfer)
-    if (
-        row is not None
-        and row.direction is Direction.OUT
-        and row.state
-        in (
-            State.OFFERED,
-            State.ACCEPTED,
-            State.SENDING,
-            State.PAUSED,
-        )
-    ):
-        reason = Reason("link-lost", "the connection ended; it is tried again", now)
-        transfers.update(tx, transfer, state=State.WAITING, reason=reason, updated_ms=now)
+#: States that a lost link leaves behind as "waiting".
+_MOVING = (State.OFFERED, State.ACCEPTED, State.SENDING, State.PAUSED)
+
+
+def _lost_link(tx: Tx, now: int, sending: Sending) -> None:
+    """Show what waits as waiting; an undecided offer stays one."""
+    row = transfers.maybe(tx, sending.transfer)
+    if row is None or row.direction is not Direction.OUT or row.state not in _MOVING:
+        return
+    if row.state is State.OFFERED and sending.undecided:
+        return
+    reason = Reason("link-lost", "the connection ended; it is tried again", now)
+    if row.state is State.PAUSED:
+        reason = row.reason or reason
+    transfers.update(
+        tx,
+        row.id,
+        state=State.WAITING,
+        reason=reason,
+        updated_ms=now,
+        chunks_done=max(row.chunks_done, sending.chunks_done),
+    )

@@ -4,14 +4,19 @@ Unfinished work is sealed with the spool key, so that a locked workstation goes 
 state ``close_papers`` moves it under the vault key (docs/VAULT.md, "Two keys at rest").
 """
 
+import logging
+
 from medp2p.daemon.station import Station
-from medp2p.errors import RemoteProtocolError, StoreError
+from medp2p.errors import RemoteProtocolError, SealBrokenError, StoreError
 from medp2p.layout import Layout, decode_entries_untrusted, encode_entries
-from medp2p.model import Entry
+from medp2p.model import Direction, Entry
 from medp2p.parcel.scan import Scan, decode_scan, encode_scan
 from medp2p.proto import messages
-from medp2p.vault import transfers
+from medp2p.vault import journal, transfers
 from medp2p.vault.store import Tx
+from medp2p.vault.transfers import TransferRow
+
+log = logging.getLogger(__name__)
 
 SUMMARY, MANIFEST, SOURCES, FILE_KEY = "summary", "manifest", "sources", "filekey"
 RELEASED, DETAIL, TARGET = "released", "detail", "target"
@@ -60,14 +65,32 @@ def need(tx: Tx, station: Station, owner: str, name: str) -> bytes:
     return data
 
 
-def close_papers(tx: Tx, station: Station, owner: str) -> None:
-    """Move everything of a transfer under the vault key; its file key and sources go."""
+def close_papers(tx: Tx, station: Station, row: TransferRow) -> None:
+    """Move everything of a transfer under the vault key; its file key and journal go.
+
+    The sources too, once no other transfer of their scan needs them.
+    """
     for name in (SUMMARY, MANIFEST):
-        found = transfers.get_blob(tx, owner, name)
-        if found is not None and found[0] == "spool":
-            data = station.spool.open(found[1], _context(owner, name))
-            put_vault(tx, station, owner, name, data)
-    transfers.delete_blobs(tx, owner, [FILE_KEY])
+        _to_vault(tx, station, row.id, name)
+    transfers.delete_blobs(tx, row.id, [FILE_KEY])
+    if row.direction is Direction.OUT:
+        journal.forget(tx, row.id)
+    if row.scan_id is not None and transfers.unfinished_of_scan(tx, row.scan_id) <= 1:
+        _to_vault(tx, station, row.scan_id, SOURCES)
+
+
+def _to_vault(tx: Tx, station: Station, owner: str, name: str) -> None:
+    """A blob that has rotted is dropped: it must not keep a transfer from its end."""
+    found = transfers.get_blob(tx, owner, name)
+    if found is None or found[0] != "spool":
+        return
+    try:
+        data = station.spool.open(found[1], _context(owner, name))
+    except SealBrokenError:
+        log.warning("the %s of %s is damaged and dropped", name, owner)
+        transfers.delete_blobs(tx, owner, [name])
+        return
+    put_vault(tx, station, owner, name, data)
 
 
 def summary(tx: Tx, station: Station, owner: str) -> messages.Offer:

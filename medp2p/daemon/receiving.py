@@ -14,19 +14,22 @@ import trio
 from medp2p import digest, layout, limits
 from medp2p.daemon import endings, exchange, offers, papers, statements
 from medp2p.daemon.groups import one_error
-from medp2p.daemon.intake import Intake
+from medp2p.daemon.intake import Intake, still_open
 from medp2p.daemon.station import PEER, Station
 from medp2p.errors import (
     IntegrityError,
+    MedP2PError,
     NoSpaceError,
     RemoteProtocolError,
+    SealBrokenError,
     SourceChangedError,
+    StoreError,
     TransferAbortedError,
 )
-from medp2p.model import ENDED, WHOLE, Direction, Entry, Kind, Reason, State
+from medp2p.model import ENDED, WHOLE, Entry, Reason, State
 from medp2p.net.link import Link, ReceivedChunk
 from medp2p.proto.messages import Abort, Answer, Bye, Commit, Message, Need, Offer, Page
-from medp2p.vault import facts, journal, transfers
+from medp2p.vault import journal, transfers
 from medp2p.vault.age import SealWriter, new_file_key
 from medp2p.vault.erase import erase_sealed
 from medp2p.vault.peers import PeerRow
@@ -73,14 +76,62 @@ class Receiving:
             return
         if row.erasing:
             return
+        failure: MedP2PError | None = None
         try:
-            geometry = await self._manifest(row)
-            writer = await self._room(geometry)
-            await self._data(geometry, writer)
-        except (SourceChangedError, IntegrityError) as error:
+            await self._carry(row)
+        except MedP2PError as error:
+            failure = error
+        if failure is not None:
+            await self._end_badly(failure)
+
+    async def _end_badly(self, error: MedP2PError) -> None:
+        """End what can never become whole; park what the sender may come back for."""
+        if isinstance(error, (SourceChangedError, IntegrityError, SealBrokenError)):
             await self.station.write(self._fail, error)
             await self.station.touch(self.transfer)
             await self.link.send(Abort(error.code, error.text))
+            return
+        await self.station.write(self._park, error)
+        await self.station.touch(self.transfer)
+        raise error
+
+    async def _carry(self, row: TransferRow) -> None:
+        """Take manifest and chunks, unless someone here ends the transfer meanwhile."""
+        with self.station.board.listen(self.transfer) as bell, one_error():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._watch, bell.wait)
+                geometry = await self._manifest(row)
+                writer = await self._room(geometry)
+                await self._data(geometry, writer)
+                nursery.cancel_scope.cancel()
+
+    async def _watch(self, wait: Callable[[], Awaitable[None]]) -> None:
+        """Tell the sender when someone here ends the transfer."""
+        while True:
+            row = await self.station.read(transfers.get, self.transfer)
+            if row.state in ENDED:
+                await exchange.deliver(self.link, self.station, self.peer)
+                await self.link.send(Abort(row.state.value, "ended by its receiver"))
+                raise TransferAbortedError("ended here")
+            await wait()
+
+    def _park(self, tx: Tx, error: MedP2PError) -> None:
+        """The conversation is over and the transfer is not: say so, and how far it is."""
+        row = transfers.get(tx, self.transfer)
+        if row.state is not State.RECEIVING:
+            return
+        now = self.station.now_ms()
+        reason = Reason("link-lost", "the connection ended; the sender tries again", now)
+        if isinstance(error, (NoSpaceError, StoreError)):
+            reason = Reason(error.code, error.text, now)
+        transfers.update(
+            tx,
+            row.id,
+            state=State.PAUSED,
+            reason=reason,
+            chunks_done=journal.done_count(tx, row.id),
+            updated_ms=now,
+        )
 
     # --- decision ---------------------------------------------------------------------
 
@@ -117,15 +168,11 @@ class Receiving:
             await self._unexpected(ended[0])
 
     async def _tell_outcome(self) -> None:
-        """Say again all that we have stated about this transfer, then that it is over."""
-        rows = [
-            row
-            for row in await self.station.read(facts.of_transfer, self.transfer)
-            if row.direction is Direction.OUT
-        ]
-        told = exchange.to_message(self.station, rows)
-        if self.link.conversation.may_send(told):
-            await self.link.send(told)
+        """Say again all that we have stated about this transfer, then that it is over.
+
+        The sender may have lost it (a restored backup); what it has applied it leaves alone.
+        """
+        await exchange.deliver(self.link, self.station, self.peer, again=self.transfer)
         await self.link.send(Answer("ended"))
         await self._until_bye()
 
@@ -153,7 +200,7 @@ class Receiving:
             if page.last:
                 break
         offer = await self.station.read(papers.summary, self.station, row.id)
-        geometry = await trio.to_thread.run_sync(_agreed, offer, entries, hasher.digest())
+        geometry = await trio.to_thread.run_sync(offers.agreed, offer, entries, hasher.digest())
         await self.station.write(papers.put_manifest, self.station, row.id, entries)
         return geometry
 
@@ -192,9 +239,15 @@ class Receiving:
             file_key,
             station.random_bytes,
         )
-        with station.store.write() as tx:
-            kept = file_key + writer.header  # with it, a rotten header shows at a resume
-            papers.put_spool(tx, station, self.transfer, papers.FILE_KEY, kept)
+        try:
+            with station.store.write() as tx:
+                still_open(tx, self.transfer)
+                kept = file_key + writer.header  # with it, a rotten header shows at a resume
+                papers.put_spool(tx, station, self.transfer, papers.FILE_KEY, kept)
+        except MedP2PError:
+            writer.close()
+            erase_sealed(station.files, path)
+            raise
         return writer
 
     def _pause(self, tx: Tx, text: str) -> None:
@@ -267,7 +320,7 @@ class Receiving:
         """The state, its fact and its audit record, in one transaction."""
         station, now = self.station, self.station.now_ms()
         station.files.step("commit")
-        papers.close_papers(tx, station, self.transfer)
+        papers.close_papers(tx, station, transfers.get(tx, self.transfer))
         transfers.update(
             tx,
             self.transfer,
@@ -283,8 +336,10 @@ class Receiving:
         statements.queue_fact(tx, station, row, "sealed")
         endings.record(tx, station, row, "seal", PEER, detail={"root": root.hex()})
 
-    def _fail(self, tx: Tx, error: SourceChangedError | IntegrityError) -> None:
+    def _fail(self, tx: Tx, error: MedP2PError) -> None:
         row = transfers.get(tx, self.transfer)
+        if row.state in ENDED:
+            return
         statements.queue_fact(tx, self.station, row, "failed", {"code": error.code})
         endings.end(
             tx,
@@ -345,20 +400,3 @@ class Receiving:
         """Take what is left until the sender says goodbye."""
         while not isinstance(await self._message(), Bye):
             pass
-
-
-def _agreed(offer: Offer, entries: list[Entry], manifest: bytes) -> layout.Layout:
-    """Check a manifest against the offer that was accepted; return its geometry.
-
-    Raises:
-        RemoteProtocolError: It is not the manifest that was offered.
-    """
-    if manifest != offer.manifest or len(entries) != offer.entries:
-        raise RemoteProtocolError("the manifest is not the one offered")
-    layout.check_manifest_untrusted(entries)
-    geometry = layout.Layout(entries)
-    files = sum(entry.kind is Kind.FILE for entry in entries)
-    sizes = sum(entry.size for entry in entries)
-    if (geometry.size, files, sizes) != (offer.length, offer.files, offer.file_bytes):
-        raise RemoteProtocolError("the manifest does not add up to what was offered")
-    return geometry

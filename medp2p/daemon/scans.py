@@ -3,6 +3,7 @@
 A scan lives in memory until it is confirmed; only then anything of it is kept, sealed.
 """
 
+import logging
 from dataclasses import dataclass, field
 
 import trio
@@ -11,7 +12,7 @@ from medp2p import digest, limits
 from medp2p.daemon import endings, offers, papers, views
 from medp2p.daemon.live import Bell
 from medp2p.daemon.station import Station
-from medp2p.errors import ConflictError, MedP2PError, NotFoundError, UsageError
+from medp2p.errors import ConflictError, MedP2PError, NotFoundError, SourceError, UsageError
 from medp2p.layout import LAYOUT_VERSION, Layout, pages
 from medp2p.model import (
     Actor,
@@ -22,12 +23,15 @@ from medp2p.model import (
     new_transfer_id,
     transfer_id_to_bytes,
 )
+from medp2p.net.guard import bug_text
 from medp2p.parcel.scan import Scan, scan
 from medp2p.proto.messages import Offer
 from medp2p.vault import meta, peers, transfers
 from medp2p.vault.peers import PeerRow
 from medp2p.vault.store import Tx
 from medp2p.vault.transfers import TransferRow
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -83,11 +87,14 @@ class Scans:
         """Begin a walk.
 
         Raises:
-            ConflictError: Too many are under way or unconfirmed.
+            ConflictError: Too many are under way. Of unconfirmed ones the oldest is dropped.
         """
         self._drop_old()
+        over = [job.id for job in self._jobs.values() if job.state != "scanning"]
+        for old in over[: len(self._jobs) - limits.MAX_SCANS + 1]:
+            del self._jobs[old]
         if len(self._jobs) >= limits.MAX_SCANS:
-            raise ConflictError("too many scans wait for confirmation")
+            raise ConflictError("too many scans are under way")
         job = Job(new_transfer_id(self._station.random_bytes), peer)
         self._jobs[job.id] = job
         self._nursery.start_soon(self._walk, job, paths)
@@ -133,6 +140,10 @@ class Scans:
             )
         except MedP2PError as error:
             job.error = error
+        except Exception as error:  # noqa: BLE001 - one selection must not end the daemon
+            station.count_bug()
+            log.error("bug in a scan: %s", bug_text(error))
+            job.error = SourceError("the selection cannot be read: unexpected error, see the log")
         else:
             job.found = found
             job.files, job.file_bytes = found.files, found.file_bytes
@@ -175,8 +186,12 @@ def _prepare(
     """Compute everything that the offer binds. Blocking."""
     geometry = Layout(found.entries)
     hasher = digest.ManifestHasher()
+    size = 0
     for page in pages(found.entries):
         hasher.update(page)
+        size += len(page)
+    if size > limits.MAX_MANIFEST_BYTES or geometry.size > limits.MAX_STREAM_BYTES:
+        raise SourceError("that is more than one transfer can hold", hint="send it in parts")
     transfer = new_transfer_id(station.random_bytes)
     now = station.now_ms()
     unbound = Offer(

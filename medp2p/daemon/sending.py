@@ -52,6 +52,8 @@ class Sending:
     Attributes:
         undecided: The offer rests until someone decides; the outbox may then give the
             connection to another transfer and come back later.
+        full: The receiver takes no offer now.
+        chunks_done: Durable at the receiver, as it told last.
         moved: Chunks became durable at the receiver; a link that is lost then was a good one.
         running: Limits how many transfers of a peer move chunks at a time.
     """
@@ -62,7 +64,9 @@ class Sending:
     transfer: str
     running: trio.CapacityLimiter
     undecided: bool = False
+    full: bool = False
     moved: bool = False
+    chunks_done: int = 0
     _needed: list[tuple[int, int]] = field(default_factory=list)
 
     async def run(self) -> None:
@@ -118,6 +122,7 @@ class Sending:
                     await self._ended_there()
                     return None
                 if item.state == "full":
+                    self.full = True
                     text = "the receiver has too many undecided offers of ours"
                     await self._state(State.WAITING, ("receiver-full", text))
                     return None
@@ -194,7 +199,7 @@ class Sending:
                     scope.cancel()
                     return
             elif isinstance(item, Progress):
-                self.moved = True
+                self.moved, self.chunks_done = True, item.chunks
                 live = station.board.live.get(self.transfer)
                 if live is not None:
                     live.chunks_done = item.chunks

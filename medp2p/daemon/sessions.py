@@ -133,11 +133,8 @@ class Sessions:
                 await self._run(session, run)
             ended_well = True
 
-        await guard(f"conversation with {session.peer.name}", whole, self._count_bug)
+        await guard(f"conversation with {session.peer.name}", whole, self._station.count_bug)
         return ended_well
-
-    def _count_bug(self) -> None:
-        self._station.bugs += 1
 
     async def _run(self, session: Session, run: Callable[[], Awaitable[None]]) -> None:
         """Take the session's place, exchange facts, then do what it is for."""
@@ -156,6 +153,12 @@ class Sessions:
         """
         try:
             await self._retire_older(session)
+            while (same := self._held.get(session.place)) is not None:
+                same.scope.cancel()
+                await same.over.wait()
+            # No await from here to the entry: of two that waited, the later one retires the other.
+            if session.peer.noise_key not in self._station.pins:
+                raise UntrustedPeerError("its pin was removed meanwhile")
             self._held[session.place] = session
             yield
         finally:
@@ -171,15 +174,11 @@ class Sessions:
                     await self._cloned(session)
                 older.scope.cancel()
                 await older.over.wait()
-        same = self._held.get(session.place)
-        if same is not None:
-            same.scope.cancel()
-            await same.over.wait()
 
     async def _cloned(self, session: Session) -> None:
         station, peer = self._station, session.peer
         await station.write(greeting.note_clone, station, peer)
-        await session.link.close()
+        await self.end_all(peer.noise_key)
         raise RemoteProtocolError("two running daemons share this identity")
 
     async def _serve(self, session: Session) -> None:

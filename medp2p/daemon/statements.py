@@ -1,7 +1,8 @@
 """Facts of this workstation: signed, numbered per peer, queued until acknowledged."""
 
+from medp2p import limits
 from medp2p.daemon.station import Station
-from medp2p.errors import ConflictError
+from medp2p.errors import ConflictError, RemoteProtocolError
 from medp2p.model import Direction, transfer_id_from_bytes, transfer_id_to_bytes
 from medp2p.proto.facts import Statement, sign
 from medp2p.proto.messages import Fact
@@ -94,6 +95,8 @@ def keep_theirs(tx: Tx, station: Station, peer_key: bytes, fact: Fact, said: Sta
 
 def acknowledged(tx: Tx, station: Station, peer: PeerRow, number: int) -> None:
     """Note that a peer has applied our facts up to a number; they go under the vault key."""
+    if number >= facts.next_number(tx, peer.noise_key) + limits.MAX_FACT_STEP:
+        raise RemoteProtocolError("an acknowledgement far ahead of our facts")
     if facts.raise_floor(tx, peer.noise_key, number):
         text = "it has facts of ours that we do not know: was this home put back from a backup?"
         station.ledger.alarm(

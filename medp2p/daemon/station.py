@@ -19,6 +19,7 @@ from medp2p.daemon.ledger import Ledger
 from medp2p.daemon.live import Bell, Board
 from medp2p.model import Actor, transfer_id_to_bytes
 from medp2p.net.discovery import Discovery
+from medp2p.net.listen import ListenStats
 from medp2p.proto.messages import Hello
 from medp2p.vault import peers, transfers
 from medp2p.vault.durable import Files
@@ -49,6 +50,7 @@ class Station:
         describe: How a transfer looks in an event; likewise ``describe_peer``.
         port: TCP port of the listener, 0 before it listens.
         pins: Keys of all paired peers, as the listener asks for them.
+        versions: Highest protocol version spoken with each; never undercut.
     """
 
     home: Home
@@ -72,8 +74,10 @@ class Station:
     listening: bool = False
     started_ms: int = 0
     stopping: bool = False
-    bugs: int = 0
+    own_bugs: int = 0
+    listen_stats: ListenStats = field(default_factory=ListenStats)
     pins: set[bytes] = field(default_factory=set)
+    versions: dict[bytes, int] = field(default_factory=dict)
     pins_changed: Bell = field(default_factory=Bell)
     discovery: Discovery | None = None
     erase_bell: Bell = field(default_factory=Bell)
@@ -121,6 +125,15 @@ class Station:
             place=self.config.place,
         )
 
+    def count_bug(self) -> None:
+        """Note that something happened which nobody expected; doctor shows it."""
+        self.own_bugs += 1
+
+    @property
+    def bugs(self) -> int:
+        """How often something happened that nobody expected, since the start."""
+        return self.own_bugs + self.listen_stats.bugs
+
     @property
     def mdns(self) -> dict[str, object]:
         """Return ``on`` (null before the first try) and ``text`` of discovery."""
@@ -166,5 +179,7 @@ class Station:
 
     async def refresh_pins(self) -> None:
         """Take over which peers are paired, after a change of it."""
-        self.pins = {row.noise_key for row in await self.read(peers.all)}
+        rows = await self.read(peers.all)
+        self.pins = {row.noise_key for row in rows}
+        self.versions = {row.noise_key: row.highest_version for row in rows}
         self.pins_changed.ring()

@@ -8,9 +8,11 @@ import logging
 import os
 import secrets
 import signal
+import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +33,10 @@ from medp2p.daemon.peering import Peering
 from medp2p.daemon.scans import Scans
 from medp2p.daemon.sessions import Sessions
 from medp2p.daemon.station import RULE, Station
-from medp2p.errors import ConfigError
+from medp2p.daemon.tending import tend
+from medp2p.errors import MedP2PError
 from medp2p.net.dial import Identity
-from medp2p.net.listen import ListenStats, open_listeners, serve
+from medp2p.net.listen import open_listeners, serve
 from medp2p.net.stream import format_address
 from medp2p.proto.messages import PROTOCOL_LOWEST
 from medp2p.vault.durable import Files
@@ -134,17 +137,22 @@ async def _run(station: Station, services: Sequence[Service]) -> None:
         )
         await nursery.start(_listen, station, sessions, pairing, listeners)
         page = await _start_services(nursery, desk, station, services)
-        nursery.start_soon(keeping.Janitor(station).run)
-        nursery.start_soon(keeping.keep_house, station)
-        nursery.start_soon(outbox.run)
-        nursery.start_soon(_ticker, station)
-        nursery.start_soon(run_discovery, station, outbox, pairing)
+        tended: dict[str, Callable[[], Awaitable[None]]] = {
+            "janitor": keeping.Janitor(station).run,
+            "housekeeping": partial(keeping.keep_house, station),
+            "outbox": outbox.run,
+            "progress": partial(_ticker, station),
+            "discovery": partial(run_discovery, station, outbox, pairing),
+        }
+        for name, work in tended.items():
+            nursery.start_soon(tend, station, name, work)
         nursery.start_soon(notify.run_watchdog)
         write_daemon_json(
             station.home, listen=station.addresses, since_ms=station.started_ms, page=page
         )
         notify.ready(f"listening on {', '.join(station.addresses)}")
         await _signals(desk)
+        _end_in_time()
         notify.stopping()
         station.listening, station.stopping = False, True
         nursery.cancel_scope.cancel()
@@ -167,7 +175,7 @@ async def _listen(
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve the listeners; strangers are counted in memory and noted in groups."""
-    stats = ListenStats()
+    stats = station.listen_stats
     station.listening = True
     task_status.started()
     try:
@@ -186,7 +194,13 @@ async def _listen(
         )
     finally:
         station.listening = False
-        station.bugs += stats.bugs
+
+
+def _end_in_time() -> None:
+    """A thread stuck in a dead file system must not hold up the end: the store is crash-safe."""
+    watchdog = threading.Timer(limits.STOP_SECONDS, os._exit, [0])
+    watchdog.daemon = True
+    watchdog.start()
 
 
 async def _ticker(station: Station) -> None:
@@ -207,6 +221,6 @@ async def _signals(desk: Desk) -> None:
             notify.reloading()
             try:
                 await desk.reload(RULE)
-            except ConfigError as error:
+            except MedP2PError as error:
                 log.error("config.toml is not taken over: %s", error)
             notify.ready("configuration read again")

@@ -218,7 +218,7 @@ async def test_alarms_and_bugs_are_told(home: Home) -> None:
     async with running(home) as station:
         with station.store.write() as tx:
             station.ledger.alarm(tx, kind="key-alarm", text="x")
-        station.bugs = 2
+        station.own_bugs = 2
         rows = await examine(station)
         assert row(rows, "alarms")["ok"] is False
         assert "2 unexpected" in str(row(rows, "errors")["text"])
