@@ -163,6 +163,9 @@ DIAL_SLOW_SECONDS = 0.5
 OFFER_AGAIN_SECONDS = 30.0
 #: An erasing that failed, or whose traces a reader held up, is tried again.
 ERASE_AGAIN_SECONDS = 10.0
+#: A source file that cannot be read (a network mount that hangs) is tried so often, with pauses
+#: up to BACKOFF_BUSY_SECONDS: about two minutes.
+SOURCE_TRIES = 10
 #: Pause before a task that failed begins anew, growing to the last.
 TEND_FIRST_SECONDS = 0.5
 TEND_LAST_SECONDS = 60.0
@@ -208,8 +211,8 @@ READER_FILES = 8
 
 # --- DICOM headers and labels ---------------------------------------------------------------
 
-#: Bytes read of each file at first: four of five real slices have the whole header in them, and
-#: 2,000 of them are 32 MB between two processes.
+#: Bytes read of each file at first: the whole header of most slices, and 2,000 of them are only
+#: 32 MB between two processes.
 DICOM_HEAD_BYTES = 16 * KIB
 #: Bytes read of a file at most, when its header asks for more: private vendor elements of some
 #: MiB, and a DICOMDIR of 30,000 images.
@@ -253,7 +256,7 @@ LABEL_PATIENTS = 50
 LABEL_STUDIES = 100
 LABEL_SERIES = 400
 LABEL_INSTITUTIONS = 10
-#: A gap between slices, in medians of the distance (1.5 is what radiology tools use), and from how many
+#: A gap between slices, in medians of the distance (a doubled step is 2), and from how many
 #: different places on a median says anything.
 SLICE_GAP = 1.5
 SLICE_PLACES = 4

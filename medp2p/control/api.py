@@ -28,6 +28,7 @@ from medp2p.control.guard import CLI, Guard
 from medp2p.control.stream import EventStream
 from medp2p.errors import ControlError, MedP2PError, NotFoundError, UsageError
 from medp2p.model import Actor
+from medp2p.net.guard import bug_text
 
 log = logging.getLogger(__name__)
 
@@ -312,12 +313,17 @@ def _endpoint(desk: Desk, handler: Handler) -> Callable[[Request], Awaitable[Res
         except ExceptionGroup as group:
             if (error_inside := find_error(group)) is not None:
                 return error_answer(error_inside)
-            log.exception("bug behind %s", request.scope["route"].path)
-        except Exception:
-            log.exception("bug behind %s", request.scope["route"].path)
+            _log_bug(request, group)
+        except Exception as error:  # noqa: BLE001 - one request must not end the daemon
+            _log_bug(request, error)
         return error_answer(_bug())
 
     return endpoint
+
+
+def _log_bug(request: Request, error: Exception) -> None:
+    """Log types and places only: messages of foreign exceptions hold paths."""
+    log.error("bug behind %s: %s", request.scope["route"].path, bug_text(error))
 
 
 def _no_session() -> MedP2PError:

@@ -11,7 +11,7 @@ from functools import partial
 import msgspec
 import trio
 
-from medp2p import digest
+from medp2p import digest, limits
 from medp2p.daemon import endings, papers, statements
 from medp2p.daemon.station import RULE, Station
 from medp2p.errors import ConflictError, MedP2PError, ReleaseError, TransferAbortedError
@@ -152,7 +152,7 @@ async def verify(station: Station, actor: Actor, prefix: str) -> TransferRow:
             )
 
     try:
-        await trio.to_thread.run_sync(read)
+        await trio.to_thread.run_sync(read, limiter=station.whole_limiter)
     except MedP2PError as error:
         await station.write(
             endings.record, station, found.row, "verify", actor, "failure", {"code": error.code}
@@ -195,13 +195,15 @@ async def release(
             )
 
     try:
-        done = await trio.to_thread.run_sync(run)
-    except MedP2PError as error:
-        await station.write(_release_failed, station, actor, row, error)
-        await station.touch(row.id)
+        done = await trio.to_thread.run_sync(run, limiter=station.whole_limiter)
+    except BaseException as error:
+        with trio.move_on_after(limits.SEND_SECONDS, shield=True):
+            await station.write(_release_failed, station, actor, row, error)
+            await station.touch(row.id)
         raise
-    await station.write(_release_done, station, actor, row, done.path, len(done.mapped))
-    await station.touch(row.id)
+    with trio.move_on_after(limits.SEND_SECONDS, shield=True):
+        await station.write(_release_done, station, actor, row, done.path, len(done.mapped))
+        await station.touch(row.id)
     return row, done
 
 
@@ -241,13 +243,14 @@ def _publishing(station: Station, transfer: str, target: bytes, final: bytes) ->
 
 
 def _release_failed(
-    tx: Tx, station: Station, actor: Actor, row: TransferRow, error: MedP2PError
+    tx: Tx, station: Station, actor: Actor, row: TransferRow, error: BaseException
 ) -> None:
     """Back to the state before; what failed is said to the caller and in the audit log."""
     back = State.RELEASED if row.released_ms is not None else State.SEALED
     transfers.delete_blobs(tx, row.id, [papers.TARGET])
     transfers.update(tx, row.id, state=back, updated_ms=station.now_ms())
-    endings.record(tx, station, row, "release", actor, "failure", {"code": error.code})
+    code = error.code if isinstance(error, MedP2PError) else "bug"
+    endings.record(tx, station, row, "release", actor, "failure", {"code": code})
 
 
 def _release_done(

@@ -13,7 +13,7 @@ from medp2p.layout import Layout, check_manifest_untrusted
 from medp2p.model import Direction, Entry, Kind, Priority, State, transfer_id_from_bytes
 from medp2p.proto.messages import Offer, Wait
 from medp2p.text import format_bytes
-from medp2p.vault import age, transfers
+from medp2p.vault import age, peers, transfers
 from medp2p.vault.peers import PeerRow
 from medp2p.vault.store import Tx
 from medp2p.vault.transfers import TransferRow
@@ -78,7 +78,10 @@ def consider(tx: Tx, station: Station, peer: PeerRow, offer: Offer) -> Verdict:
         if not same or known.direction is not Direction.IN:
             return _refuse(tx, station, peer, transfer, "offer-mismatch")
         return Verdict(transfer=transfer)
-    decision = policy.decide(peer.settings, offer.file_bytes, offer.files)
+    now = peers.by_key(tx, peer.noise_key)  # a session may be older than the settings
+    if now is None:
+        return _refuse(tx, station, peer, transfer, "blocked")
+    decision = policy.decide(now.settings, offer.length, offer.files)
     if decision == "block":
         return _refuse(tx, station, peer, transfer, "blocked")
     if decision == "ask" and _is_full(tx, peer):

@@ -126,7 +126,14 @@ class Courier:
         if session is None:
             self._bell.ring()
             return False
-        sending = Sending(self._station, session.link, session.peer, row.id, self._movers)
+        sending = Sending(
+            self._station,
+            session.link,
+            session.peer,
+            row.id,
+            self._movers,
+            attempt=self._failed[row.id],
+        )
         self._running[row.id] = sending
         await nursery.start(self._converse, session, sending)
         return True
@@ -181,8 +188,11 @@ class Courier:
     # --- facts and presence -----------------------------------------------------------
 
     async def _must_call(self, peer: PeerRow) -> bool:
-        """Facts to bring, or not heard of lately."""
+        """Facts to bring, an offer accepted whose sender has hung up, or not heard of lately."""
         if await self._station.read(facts.pending, peer.noise_key, 1):
+            return True
+        taken = await self._station.read(_taken, peer.noise_key)
+        if any(not self._sessions.conversing(peer.noise_key, transfer) for transfer in taken):
             return True
         return not self._running and not self._station.book.heard_lately(peer.noise_key)
 
@@ -258,6 +268,12 @@ def _open_transfers(tx: Tx, peer_key: bytes) -> list[TransferRow]:
         if row.direction is Direction.OUT and row.state in OPEN
     ]
     return sorted(rows, key=lambda row: (row.priority is not Priority.STAT, row.created_ms))
+
+
+def _taken(tx: Tx, peer_key: bytes) -> list[str]:
+    """Return the accepted transfers of a peer of which nothing has come yet."""
+    rows = transfers.list(tx, Direction.IN, [State.ACCEPTED], peer_key)
+    return [row.id for row in rows]
 
 
 def _peer_away(tx: Tx, station: Station, peer_key: bytes, error: MedP2PError) -> list[str]:

@@ -11,7 +11,7 @@ import trio
 from medp2p import digest, limits
 from medp2p.daemon.scheduler import ChunkScheduler
 from medp2p.daemon.station import Station
-from medp2p.errors import MedP2PError, SourceChangedError
+from medp2p.errors import MedP2PError, SourceChangedError, SourceError
 from medp2p.layout import FilePart, Layout
 from medp2p.net.link import ChunkSlot, Link
 from medp2p.parcel.reader import Reader, check_unchanged
@@ -94,7 +94,9 @@ class Outflow:
             except MedP2PError as error:
                 failed.append(error)
                 self.failure = self.failure or error
-                if not failed[1:]:  # the first one's message is the last that leaves
+                # The first one's message is the last that leaves. A file that cannot be read
+                # just now ends the link, not the transfer: it is tried again.
+                if not failed[1:] and not isinstance(error, SourceError):
                     slot.fail(_abort(error))
             else:
                 self.link.push(slot)

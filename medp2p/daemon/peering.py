@@ -1,14 +1,15 @@
 """Pins made and changed by hand: add, set, verify, remove. Each audited in its transaction."""
 
-from medp2p.daemon import policy
+from medp2p.daemon import endings, policy, releasing
 from medp2p.daemon.address import format_address, parse_address
 from medp2p.daemon.station import Station
-from medp2p.errors import ConflictError
+from medp2p.errors import ConflictError, KeyAlarmError, TransferAbortedError, UnknownPeerError
 from medp2p.identity import check_peer_name, decode_peer_id
-from medp2p.model import Actor
+from medp2p.model import WHOLE, Actor, Direction, State
 from medp2p.vault import peers, transfers
 from medp2p.vault.peers import PeerRow
 from medp2p.vault.store import Tx
+from medp2p.vault.transfers import TransferRow
 
 
 class Peering:
@@ -22,7 +23,8 @@ class Peering:
 
         Raises:
             UsageError: Name, peer ID or address cannot be used.
-            ConflictError: Name or key is taken; a pin is never replaced silently.
+            ConflictError: The key has a name already, or the pair is known.
+        KeyAlarmError: The name is pinned with another key: an alarm, never an update.
         """
         station = self._station
         key = decode_peer_id(peer_id)
@@ -36,13 +38,32 @@ class Peering:
             addresses=tuple(format_address(*parse_address(text)) for text in addresses),
         )
 
-        def pin(tx: Tx) -> None:
+        def pin(tx: Tx) -> KeyAlarmError | None:
+            other = self._other_key(tx, row)
+            if other is not None:
+                text = f"{row.name} is pinned with another key; nothing was changed"
+                station.ledger.alarm(
+                    tx, kind="key-alarm", text=text, peer=row.name, peer_key=other, actor=actor
+                )
+                hint = f"if its keys were made anew, `peers remove {row.name}` first"
+                return KeyAlarmError(text, hint=hint)
             peers.add(tx, row)
             self._record(tx, "pair", actor, row, {"source": "hand"})
+            return None
 
-        await station.write(pin)
+        alarm = await station.write(pin)
+        if alarm is not None:
+            raise alarm
         await self._told(row)
         return row
+
+    def _other_key(self, tx: Tx, row: PeerRow) -> bytes | None:
+        """Return the key that a name is pinned with, if it is another one."""
+        try:
+            known = peers.get(tx, row.name)
+        except UnknownPeerError:
+            return None
+        return None if known.noise_key == row.noise_key else known.noise_key
 
     async def set(self, actor: Actor, name: str, settings: dict[str, str]) -> PeerRow:
         """Change settings, all or none."""
@@ -51,7 +72,9 @@ class Peering:
             row = peers.get(tx, name)
             new = policy.change(row.settings, row.addresses, settings)
             fresh = peers.update(tx, name, settings=new.settings, addresses=new.addresses)
-            self._record(tx, "policy", actor, row, {"settings": sorted(settings)})
+            if row.settings.get("release") != fresh.settings.get("release"):
+                releasing.note_rule(tx, row.noise_key, self._station.now_ms())
+            self._record(tx, "policy", actor, row, _shown(row, fresh))
             return fresh
 
         row = await self._station.write(change)
@@ -73,28 +96,32 @@ class Peering:
         return row
 
     async def remove(self, actor: Actor, name: str) -> PeerRow:
-        """Take a pin away.
+        """Take a pin away; transfers with it that are not whole end here and now."""
 
-        Raises:
-            ConflictError: Transfers with it are under way; end them first.
-        """
-
-        def drop(tx: Tx) -> PeerRow:
+        def drop(tx: Tx) -> tuple[PeerRow, list[str]]:
             row = peers.get(tx, name)
-            open_ones = transfers.open_for_peer(tx, row.noise_key)
-            moving = [one.id for one in open_ones if one.sealed_ms is None]
-            if moving:
-                raise ConflictError(
-                    f"{len(moving)} transfers with {name} are not over: {', '.join(moving[:3])}",
-                    hint="cancel, decline or discard them first",
-                )
+            ended = []
+            for one in transfers.open_for_peer(tx, row.noise_key):
+                if one.state in WHOLE:
+                    continue
+                self._end(tx, actor, one)
+                ended.append(one.id)
             peers.remove(tx, name)
-            self._record(tx, "unpair", actor, row, {})
-            return row
+            self._record(tx, "unpair", actor, row, {"ended": len(ended)})
+            return row, ended
 
-        row = await self._station.write(drop)
+        row, ended = await self._station.write(drop)
+        for transfer in ended:
+            await self._station.touch(transfer)
         await self._told(row)
         return row
+
+    def _end(self, tx: Tx, actor: Actor, row: TransferRow) -> None:
+        """End a transfer whose peer goes; nobody is left to be told."""
+        offered = row.state is State.OFFERED and row.direction is Direction.IN
+        state = State.DECLINED if offered else State.CANCELLED
+        error = TransferAbortedError("the other workstation was removed")
+        endings.end(tx, self._station, row, state, event="unpair", actor=actor, error=error)
 
     def _record(
         self, tx: Tx, event: str, actor: Actor, row: PeerRow, detail: dict[str, object]
@@ -113,3 +140,20 @@ class Peering:
     async def _told(self, row: PeerRow) -> None:
         await self._station.refresh_pins()
         await self._station.touch_peer(row.noise_key)
+
+
+def _shown(old: PeerRow, new: PeerRow) -> dict[str, object]:
+    """Return what a change of settings did; folders are named by their kind only."""
+
+    def plain(value: str | None) -> str | None:
+        return "folder" if value is not None and value.startswith("folder:") else value
+
+    names = sorted(old.settings.keys() | new.settings.keys())
+    changed: dict[str, object] = {
+        name: {"from": plain(old.settings.get(name)), "to": plain(new.settings.get(name))}
+        for name in names
+        if old.settings.get(name) != new.settings.get(name)
+    }
+    if old.addresses != new.addresses:
+        changed["address"] = {"from": list(old.addresses), "to": list(new.addresses)}
+    return changed

@@ -136,7 +136,11 @@ class Scans:
 
         try:
             found = await trio.to_thread.run_sync(
-                scan, paths, progress, lambda: station.stopping or job.id not in self._jobs
+                scan,
+                paths,
+                progress,
+                lambda: station.stopping or job.id not in self._jobs,
+                limiter=station.walk_limiter,
             )
         except MedP2PError as error:
             job.error = error

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import trio
 
-from medp2p import layout
+from medp2p import layout, limits
 from medp2p.daemon import endings, exchange, papers, statements
 from medp2p.daemon.groups import one_error
 from medp2p.daemon.outflow import Outflow
@@ -19,7 +19,9 @@ from medp2p.errors import (
     MedP2PError,
     RemoteProtocolError,
     SourceChangedError,
+    SourceError,
     TransferAbortedError,
+    TransferRefusedError,
 )
 from medp2p.model import ENDED, WHOLE, Reason, State
 from medp2p.net.link import Link, ReceivedChunk
@@ -55,6 +57,7 @@ class Sending:
         full: The receiver takes no offer now.
         chunks_done: Durable at the receiver, as it told last.
         moved: Chunks became durable at the receiver; a link that is lost then was a good one.
+        attempt: How often in a row this transfer's conversations have failed before.
         running: Limits how many transfers of a peer move chunks at a time.
     """
 
@@ -63,6 +66,7 @@ class Sending:
     peer: PeerRow
     transfer: str
     running: trio.CapacityLimiter
+    attempt: int = 0
     undecided: bool = False
     full: bool = False
     moved: bool = False
@@ -138,7 +142,7 @@ class Sending:
 
     async def _pages(self, held: int) -> None:
         entries = await self.station.read(papers.manifest, self.station, self.transfer)
-        pages = list(layout.pages(entries))
+        pages = await trio.to_thread.run_sync(lambda: list(layout.pages(entries)))
         for number, page in enumerate(pages):
             last = number + 1 == len(pages)
             if number >= held or last:
@@ -163,14 +167,20 @@ class Sending:
                     await self._rounds(outflow)
         except MedP2PError as error:
             cause = outflow.failure or error
-            if isinstance(cause, SourceChangedError):
+            if isinstance(cause, SourceChangedError) or self._given_up(cause):
                 await station.write(self._fail, cause)
                 await station.touch(self.transfer)
+            elif isinstance(cause, SourceError):
+                text = "a source file cannot be read just now; it is tried again"
+                await self._state(State.WAITING, ("source-unreadable", text))
             if cause is error:
                 raise
             raise cause from error
         finally:
             outflow.close()
+
+    def _given_up(self, cause: MedP2PError) -> bool:
+        return isinstance(cause, SourceError) and self.attempt >= limits.SOURCE_TRIES
 
     async def _rounds(self, outflow: Outflow) -> None:
         """Send what is needed, commit, and again if the receiver asks; until the receipt."""
@@ -208,6 +218,8 @@ class Sending:
                 self._needed += item.ranges
                 if item.last:
                     return
+            elif isinstance(item, Wait):
+                await self._show_wait(item)
             else:
                 await self._unexpected(item)
 
@@ -220,13 +232,16 @@ class Sending:
                 if item.last:
                     return
             elif isinstance(item, Wait):
-                text = (
-                    f"the receiver needs {format_bytes(item.needed_bytes)} "
-                    f"and has {format_bytes(item.free_bytes)} free"
-                )
-                await self._state(State.PAUSED, (item.code, text))
+                await self._show_wait(item)
             else:
                 await self._unexpected(item)
+
+    async def _show_wait(self, wait: Wait) -> None:
+        text = (
+            f"the receiver needs {format_bytes(wait.needed_bytes)} "
+            f"and has {format_bytes(wait.free_bytes)} free"
+        )
+        await self._state(State.PAUSED, (wait.code, text))
 
     # --- messages and states ----------------------------------------------------------
 
@@ -265,13 +280,16 @@ class Sending:
     def _keep_root(self, tx: Tx, root: bytes) -> None:
         transfers.update(tx, self.transfer, root=root)
 
-    def _fail(self, tx: Tx, error: SourceChangedError) -> None:
+    def _fail(self, tx: Tx, error: MedP2PError) -> None:
         """The file's name is patient data: it is kept sealed beside the error."""
         row = transfers.get(tx, self.transfer)
         if row.state in ENDED:
             return
         statements.queue_fact(tx, self.station, row, "failed", {"code": error.code})
-        told = SourceChangedError("a source file is not what was confirmed")
+        changed = isinstance(error, SourceChangedError)
+        told: MedP2PError = SourceChangedError("a source file is not what was confirmed")
+        if not changed:
+            told = SourceError("a source file cannot be read")
         endings.end(
             tx,
             self.station,
@@ -289,7 +307,9 @@ class Sending:
         if row.state in ENDED or row.state in WHOLE:
             return
         state = _REFUSALS.get(abort.code, State.FAILED)
-        error: MedP2PError = TransferAbortedError(f"the receiver ended it: {abort.code}")
+        words = f"the receiver ended it: {abort.code}"
+        refused = state is State.DECLINED
+        error = TransferRefusedError(words) if refused else TransferAbortedError(words)
         endings.end(
             tx, self.station, row, state, event="abort", actor=PEER,
             outcome="failure", error=error,

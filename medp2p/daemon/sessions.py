@@ -202,6 +202,10 @@ class Sessions:
         """Tell whether a connection with this peer is open now."""
         return any(session.peer.noise_key == key for session in self._held.values())
 
+    def conversing(self, key: bytes, transfer: str) -> bool:
+        """Tell whether a peer is sending us this transfer, or rests on its offer, now."""
+        return (key, "transfer", transfer, 0, False) in self._held
+
     async def end_all(self, key: bytes) -> None:
         """End every connection with a peer whose pin was removed or that is blocked."""
         for session in [s for s in self._held.values() if s.peer.noise_key == key]:

@@ -17,7 +17,7 @@ from medp2p.daemon.events import Events
 from medp2p.daemon.home import Home
 from medp2p.daemon.ledger import Ledger
 from medp2p.daemon.live import Bell, Board
-from medp2p.model import Actor, transfer_id_to_bytes
+from medp2p.model import Actor, State, transfer_id_to_bytes
 from medp2p.net.discovery import Discovery
 from medp2p.net.listen import ListenStats
 from medp2p.proto.messages import Hello
@@ -74,10 +74,16 @@ class Station:
     listening: bool = False
     started_ms: int = 0
     stopping: bool = False
+    #: Reading whole transfers (release, verify) and walking sources, apart from the data paths:
+    #: a hung file system stops its own kind of work only.
+    whole_limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(3))
+    walk_limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(8))
+    release_bell: Bell = field(default_factory=Bell)
     own_bugs: int = 0
     listen_stats: ListenStats = field(default_factory=ListenStats)
     pins: set[bytes] = field(default_factory=set)
     versions: dict[bytes, int] = field(default_factory=dict)
+    auto_release: set[bytes] = field(default_factory=set)
     pins_changed: Bell = field(default_factory=Bell)
     discovery: Discovery | None = None
     erase_bell: Bell = field(default_factory=Bell)
@@ -145,10 +151,13 @@ class Station:
         """Tell long work in threads that the daemon is about to end."""
         return self.stopping
 
-    def answer(self, theirs: Hello) -> Hello:
-        """Return our answer to a peer's hello: the same conversation."""
+    def answer(self, key: bytes, theirs: Hello) -> Hello:
+        """Return our answer to a peer's hello: the same conversation, and our rule for it."""
         return msgspec.structs.replace(
-            self.hello(theirs.kind), transfer=theirs.transfer, index=theirs.index
+            self.hello(theirs.kind),
+            transfer=theirs.transfer,
+            index=theirs.index,
+            release_policy="automatic" if key in self.auto_release else "manual",
         )
 
     async def touch(self, transfer: str) -> None:
@@ -161,6 +170,8 @@ class Station:
         """Do what ``touch`` does, with the row as it was just committed. Never waits."""
         if row.erasing:
             self.erase_bell.ring()
+        if row.state is State.SEALED:
+            self.release_bell.ring()
         self.board.ring(row.id)
         self.events.publish({"event": "transfer", "transfer": self.describe(self, row)})
 
@@ -181,5 +192,8 @@ class Station:
         """Take over which peers are paired, after a change of it."""
         rows = await self.read(peers.all)
         self.pins = {row.noise_key for row in rows}
+        self.auto_release = {
+            row.noise_key for row in rows if row.settings.get("release", "manual") != "manual"
+        }
         self.versions = {row.noise_key: row.highest_version for row in rows}
         self.pins_changed.ring()

@@ -19,7 +19,7 @@ from typing import Any
 import trio
 
 from medp2p import limits
-from medp2p.daemon import keeping, notify, views
+from medp2p.daemon import keeping, notify, releasing, views
 from medp2p.daemon.book import Book
 from medp2p.daemon.config import Config, load_config
 from medp2p.daemon.desk import Desk
@@ -141,6 +141,7 @@ async def _run(station: Station, services: Sequence[Service]) -> None:
             "janitor": keeping.Janitor(station).run,
             "housekeeping": partial(keeping.keep_house, station),
             "outbox": outbox.run,
+            "releases": partial(releasing.run_rules, station, outbox.wake),
             "progress": partial(_ticker, station),
             "discovery": partial(run_discovery, station, outbox, pairing),
         }
@@ -183,7 +184,7 @@ async def _listen(
             listeners,
             identity=Identity(station.keys.noise_private, station.keys.noise_public),
             is_pinned=lambda key: key in station.pins,
-            make_hello=lambda key, hello: station.answer(hello),
+            make_hello=station.answer,
             on_session=sessions.incoming,
             on_pairing=pairing.waiter,
             pairing_open=pairing.is_open,

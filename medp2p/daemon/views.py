@@ -7,9 +7,9 @@ from typing import Any
 from medp2p import limits
 from medp2p.daemon import papers
 from medp2p.daemon.station import Station
-from medp2p.errors import VaultLockedError
+from medp2p.errors import SealBrokenError, StoreError, VaultLockedError
 from medp2p.identity import encode_peer_id, fingerprint_text, key_words
-from medp2p.model import WHOLE, Direction, Entry, Kind
+from medp2p.model import WHOLE, Direction, Entry, Kind, State
 from medp2p.text import path_text, rfc3339
 from medp2p.vault import facts
 from medp2p.vault.peers import PeerRow
@@ -81,8 +81,15 @@ def with_papers(tx: Tx, station: Station, row: TransferRow) -> Json:
         if names is not None and isinstance(row.error, dict):
             text = f"{row.error['text']}: {names.decode(errors='replace')}"
             view["error"] = row.error | {"text": text}
+            if row.state is State.DECLINED:
+                since = rfc3339(row.finished_ms or row.updated_ms)
+                why = names.decode(errors="replace")
+                view["reason"] = {"code": "declined", "text": why, "since": since}
     except VaultLockedError:
         view.pop("label", None)
+    except (SealBrokenError, StoreError) as error:  # one damaged row must not hide the others
+        view["label"] = None
+        view["error"] = error.to_json()
     else:
         view.setdefault("label", None)
     return view

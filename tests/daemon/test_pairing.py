@@ -158,7 +158,7 @@ class Net:
             [it.listener],
             identity=it.identity,
             is_pinned=lambda key: False,
-            make_hello=lambda key, hello: it.station.answer(hello),
+            make_hello=it.station.answer,
             on_session=_no_session,
             on_pairing=it.desk.waiter,
             pairing_open=it.desk.is_open,
