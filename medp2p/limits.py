@@ -57,6 +57,8 @@ MAX_LABEL_BYTES = 48 * KIB
 MAX_NOTE_BYTES = 4 * KIB
 #: Everything kept of an offer before its decision.
 MAX_SUMMARY_BYTES = 64 * KIB
+#: Headers and padding of a stream that do not count against max-bytes: 60,000 small files.
+HEADERS_FREE_BYTES = 64 * MIB
 #: Undecided offers kept per peer; more wait at their sender as "receiver-full".
 MAX_OFFERS_PER_PEER = 100
 MAX_TOLD_CHARS = 64
@@ -158,14 +160,18 @@ KEEP_SCAN_SECONDS = 3600.0
 SCAN_POLL_SECONDS = 20.0
 #: A dial that has taken so long is begun anew when the peer is heard of otherwise.
 DIAL_SLOW_SECONDS = 0.5
-#: An offer that rests undecided without a connection, or found the receiver full, is offered
-#: again after this; a receiver that has decided calls, and it goes on at once.
+#: An undecided offer that has lost its connection, or found the receiver full, is offered again
+#: after this; a receiver that has decided calls, and it goes on at once.
 OFFER_AGAIN_SECONDS = 30.0
+#: The same for an offer whose connection another transfer took: some 100 of them cost nothing.
+OFFER_REST_SECONDS = 600.0
 #: An erasing that failed, or whose traces a reader held up, is tried again.
 ERASE_AGAIN_SECONDS = 10.0
 #: A source file that cannot be read (a network mount that hangs) is tried so often, with pauses
 #: up to BACKOFF_BUSY_SECONDS: about two minutes.
 SOURCE_TRIES = 10
+#: From the last flush of a sealed file to the row that says so: a slow disk at its worst.
+COMMIT_SECONDS = 60.0
 #: Pause before a task that failed begins anew, growing to the last.
 TEND_FIRST_SECONDS = 0.5
 TEND_LAST_SECONDS = 60.0
@@ -256,6 +262,7 @@ LABEL_PATIENTS = 50
 LABEL_STUDIES = 100
 LABEL_SERIES = 400
 LABEL_INSTITUTIONS = 10
+LABEL_FINDINGS = 200
 #: A gap between slices, in medians of the distance (a doubled step is 2), and from how many
 #: different places on a median says anything.
 SLICE_GAP = 1.5

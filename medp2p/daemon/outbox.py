@@ -36,6 +36,10 @@ class Courier:
         self._running: dict[str, Sending] = {}
         #: When a transfer is tried again, and how often in a row its conversation failed.
         self._not_before: dict[str, float] = {}
+        #: When an undecided offer without a connection is offered again, and when a new one may
+        #: be, after the receiver was full. It calls when it has decided: until then no news.
+        self._resting: dict[str, float] = {}
+        self._full_until = 0.0
         self._failed: Counter[str] = Counter()
         self._scopes: dict[str, trio.CancelScope] = {}
         self._movers = trio.CapacityLimiter(limits.MAX_RUNNING_PER_PEER)
@@ -58,13 +62,19 @@ class Courier:
             soon = self._dialling_since + limits.DIAL_SLOW_SECONDS
             self._dialling.deadline = max(trio.current_time(), soon)
 
-    def arrived(self) -> None:
-        """The peer has called: it is there, and may have decided. What failed keeps its pause."""
+    def arrived(self, kind: str) -> None:
+        """The peer has called: it is there. What failed otherwise keeps its pause.
+
+        Args:
+            kind: Of the conversation; with "facts" it may have decided something.
+        """
         if self._away:
             self.wake()
         self._drop_slow_dial()
-        self._not_before = {row: at for row, at in self._not_before.items() if self._failed[row]}
-        self._bell.ring()
+        if kind == "facts":
+            self._resting.clear()
+            self._full_until = 0.0
+            self._bell.ring()
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -80,26 +90,41 @@ class Courier:
         now = trio.current_time()
         if self._rest_until > now:
             return self._rest_until - now
-        waits = [until - now for until in self._not_before.values()]
-        return max(0.0, min([*waits, jitter(limits.BACKOFF_IDLE_SECONDS)]))
+        times = [*self._not_before.values(), *self._resting.values(), self._full_until]
+        waits = [at - now for at in times if at > now]
+        return min([*waits, jitter(limits.BACKOFF_IDLE_SECONDS)])
 
     async def _round(self, nursery: trio.Nursery) -> None:
         """Start what can be started."""
         peer = await self._sessions.peer(self._key)
         if peer is None:
             return
-        now = trio.current_time()
-        self._not_before = {row: at for row, at in self._not_before.items() if at > now}
         waiting = await self._station.read(_open_transfers, self._key)
-        ready = (row for row in waiting if row.id not in self._running)
-        todo = [row for row in ready if row.id not in self._not_before]
-        for row in todo:
+        self._forget_all_but(waiting)
+        for row in waiting:
+            if not self._may_start(row):
+                continue
             if len(self._running) >= limits.MAX_COURIER_LINKS and not self._park_one():
                 return
             if not await self._start(nursery, peer, row):
                 return
         if await self._must_call(peer):
             self._note(await self._call(peer), busy=bool(waiting))
+
+    def _forget_all_but(self, waiting: list[TransferRow]) -> None:
+        """Let go of what was noted about transfers that are over."""
+        for noted in (self._not_before, self._resting, self._failed):
+            for transfer in noted.keys() - {row.id for row in waiting}:
+                del noted[transfer]
+
+    def _may_start(self, row: TransferRow) -> bool:
+        """Tell whether it is time for this transfer."""
+        if row.id in self._running:
+            return False
+        times = [self._not_before.get(row.id, 0.0), self._resting.get(row.id, 0.0)]
+        if _is_new(row):
+            times.append(self._full_until)
+        return max(times) <= trio.current_time()
 
     def _note(self, well: bool, *, busy: bool) -> None:
         """After a failure pause, longer each time; after a success do not."""
@@ -156,20 +181,24 @@ class Courier:
             self._scopes.pop(sending.transfer, None)
         await self._station.write(_lost_link, self._station.now_ms(), sending)
         await self._station.touch(sending.transfer)
-        self._retry(sending, well=well or sending.moved)
+        self._retry(sending, well=well or sending.moved, parked=scope.cancelled_caught)
         self._note(True, busy=True)  # the peer is there, whatever became of this transfer
         self._bell.ring()
 
-    def _retry(self, sending: Sending, *, well: bool) -> None:
+    def _retry(self, sending: Sending, *, well: bool, parked: bool) -> None:
         """Decide when this transfer gets a connection again; others do not wait for it."""
-        transfer = sending.transfer
-        if sending.undecided or sending.full:
-            self._not_before[transfer] = trio.current_time() + jitter(limits.OFFER_AGAIN_SECONDS)
+        transfer, now = sending.transfer, trio.current_time()
+        if sending.full:
+            self._full_until = now + jitter(limits.OFFER_AGAIN_SECONDS)
+            return
+        if sending.undecided:
+            rest = limits.OFFER_REST_SECONDS if parked else limits.OFFER_AGAIN_SECONDS
+            self._resting[transfer] = now + jitter(rest)
             return
         self._failed[transfer] = 0 if well else self._failed[transfer] + 1
         pause = limits.BACKOFF_FIRST_SECONDS * 2 ** min(self._failed[transfer], 10)
         pause = min(pause, limits.BACKOFF_BUSY_SECONDS)
-        self._not_before[transfer] = trio.current_time() + jitter(pause)
+        self._not_before[transfer] = now + jitter(pause)
 
     def _park_one(self) -> bool:
         """Take the connection of an undecided offer for another transfer."""
@@ -254,11 +283,11 @@ class Outbox:
             if peer_key in (None, key):
                 courier.wake()
 
-    def arrived(self, peer_key: bytes) -> None:
+    def arrived(self, peer_key: bytes, kind: str) -> None:
         """A peer has called: what waited for it need not wait longer."""
         courier = self._couriers.get(peer_key)
         if courier is not None:
-            courier.arrived()
+            courier.arrived(kind)
 
 
 def _open_transfers(tx: Tx, peer_key: bytes) -> list[TransferRow]:
@@ -268,6 +297,12 @@ def _open_transfers(tx: Tx, peer_key: bytes) -> list[TransferRow]:
         if row.direction is Direction.OUT and row.state in OPEN
     ]
     return sorted(rows, key=lambda row: (row.priority is not Priority.STAT, row.created_ms))
+
+
+def _is_new(row: TransferRow) -> bool:
+    """Tell whether the receiver does not know this offer yet."""
+    full = row.reason is not None and row.reason.code == "receiver-full"
+    return full or row.state is State.QUEUED
 
 
 def _taken(tx: Tx, peer_key: bytes) -> list[str]:

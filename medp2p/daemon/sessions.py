@@ -51,7 +51,7 @@ class Sessions:
     def __init__(self, station: Station) -> None:
         self._station = station
         self._held: dict[Place, Session] = {}
-        self.on_arrival: Callable[[bytes], None] = lambda key: None
+        self.on_arrival: Callable[[bytes, str], None] = lambda key, kind: None
 
     # --- opening ----------------------------------------------------------------------
 
@@ -101,7 +101,7 @@ class Sessions:
         if peer is None:
             raise UntrustedPeerError("its pin was removed meanwhile")
         session = await self._greeted(link, peer, ours=False)
-        self.on_arrival(peer.noise_key)
+        self.on_arrival(peer.noise_key, link.hello.kind)
         await self._run(session, lambda: self._serve(session))
 
     async def _greeted(self, link: Link, peer: PeerRow, *, ours: bool) -> Session:

@@ -8,7 +8,8 @@ import trio
 
 from medp2p import limits
 from medp2p.errors import ConflictError
-from medp2p.model import State
+from medp2p.model import Direction, State
+from medp2p.vault import transfers
 from tests.helpers.stations import (
     ANNA,
     Lab,
@@ -112,8 +113,8 @@ async def test_auto_is_accepted_by_a_rule(tmp_path: Path) -> None:
 
 async def test_auto_beyond_its_limit_asks(tmp_path: Path) -> None:
     async with pair_of(tmp_path) as (it, a, b):
-        await b.set("a", **{"max-bytes": "1000"})
-        large = await a.send("b", it.source("large", {"x": bytes(1001)}))
+        await b.set("a", **{"max-bytes": "20 kB"})
+        large = await a.send("b", it.source("large", {"x": bytes(30_000)}))
         small = await a.send("b", it.source("small", {"x": bytes(1000)}))
         await a.until(small, State.SEALED)
         assert b.state(large) is State.OFFERED
@@ -267,6 +268,20 @@ async def test_too_late_to_cancel(tmp_path: Path) -> None:
             await a.desk.cancel(ANNA, transfer)
 
 
+async def test_discarded_in_the_middle(tmp_path: Path) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        transfer = await moving(it, a, b)
+        await b.desk.discard(ANNA, transfer)
+        a.wire.go()
+        await a.until(transfer, State.DISCARDED)
+        await until(lambda: b.vault() == [], "the part to be erased")
+        await until(lambda: not b.sessions.connected(a.key), "the conversation to end")
+        assert b.journalled(transfer) == {}
+        assert "filekey" not in b.blobs(transfer)
+        assert b.state(transfer) is State.DISCARDED
+        assert a.wire.sent < 24 << 20
+
+
 async def test_discarded_when_whole(tmp_path: Path) -> None:
     async with pair_of(tmp_path) as (it, a, b):
         transfer = await a.send("b", it.source("study", STUDY))
@@ -325,5 +340,76 @@ async def test_stat_goes_first(tmp_path: Path) -> None:
         await a.until(urgent, State.SEALED)
         for transfer in routine:
             await a.until(transfer, State.SEALED)
-        sealed = {t: row.sealed_ms for t in (urgent, *routine) if (row := b.row(t))}
-        assert min(sealed, key=lambda each: sealed[each] or 0) == urgent
+        with b.station.store.read() as tx:
+            assert transfers.list(tx, Direction.IN)[-1].id == urgent  # the first to be offered
+
+
+# --- many ---------------------------------------------------------------------------------
+
+
+async def test_facts_go_while_offers_rest(tmp_path: Path) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        study = it.source("study", STUDY)
+        theirs = await b.send("a", study)
+        await b.until(theirs, State.SEALED)
+        await b.set("a", accept="ask")
+        resting = await a.send("b", study)
+        await b.until(resting, State.OFFERED)
+        await a.released(theirs, tmp_path / "out")
+        await b.until(theirs, State.RELEASED)
+        assert b.state(resting) is State.OFFERED
+
+
+async def test_more_offers_than_connections_are_all_shown_and_accepted(tmp_path: Path) -> None:
+    async with pair_of(tmp_path, accept="ask") as (it, a, b):
+        study = it.source("study", {"x": b"x"})
+        count = limits.MAX_COURIER_LINKS + 4
+        sent = [await a.send("b", study) for _ in range(count)]
+        for transfer in sent:
+            await b.until(transfer, State.OFFERED)
+        await until(lambda: all(a.reason(each) is not None for each in sent))
+        await quiet(a, "offers that rest are not offered again and again")
+        parked = [each for each in sent if not b.sessions.conversing(a.key, each)]
+        assert len(parked) == 4
+        await b.desk.accept(ANNA, parked[0])
+        await a.until(parked[0], State.SEALED, seconds=5)
+        for transfer in sent:
+            await b.desk.accept(ANNA, transfer)
+        for transfer in sent:
+            await a.until(transfer, State.SEALED)
+
+
+async def quiet(it: Workstation, what: str) -> None:
+    """Check that a workstation dials hardly at all for a while."""
+    before = it.wire.dials
+    with trio.move_on_after(1.5):
+        await trio.sleep_forever()
+    assert it.wire.dials - before <= 3, what
+
+
+async def test_a_full_receiver_is_waited_for_and_all_facts_arrive(tmp_path: Path) -> None:
+    async with pair_of(tmp_path, accept="ask") as (it, a, b):
+        study = it.source("study", {"x": b"x"})
+        sent = [await a.send("b", study) for _ in range(limits.MAX_OFFERS_PER_PEER)]
+        for transfer in sent:
+            await b.until(transfer, State.OFFERED)
+        late = await a.send("b", study)
+        await until(lambda: a.reason(late) == "receiver-full", "the last one to be refused")
+        assert a.state(late) is State.WAITING
+        assert b.row(late) is None
+        await quiet(a, "a full receiver is not asked again and again")
+        await b.desk.decline(ANNA, sent[50], "")
+        await b.until(late, State.OFFERED)
+        await a.until(sent[50], State.DECLINED)
+
+        # More facts than one message holds, and the newest of them is asked for first.
+        urgent = await a.send("b", study, priority="stat")
+        await a.stop()
+        for transfer in (*sent[:50], *sent[51:], late):
+            await b.desk.decline(ANNA, transfer, "")
+        assert b.pending(a) > limits.MAX_FACTS
+        await it.start(a)
+        for transfer in (*sent, late):
+            await a.until(transfer, State.DECLINED)
+        await until(lambda: b.pending(a) == 0)
+        await b.until(urgent, State.OFFERED)

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,11 @@ from medp2p.daemon.peering import Peering
 from medp2p.daemon.scans import Scans
 from medp2p.daemon.sessions import Sessions
 from medp2p.daemon.station import Station
+from medp2p.daemon.tending import tend
 from medp2p.identity import encode_peer_id
 from medp2p.model import ENDED, WHOLE, Actor, Direction, State
 from medp2p.net.dial import Identity, Route
-from medp2p.net.listen import ListenStats, open_listeners, serve
+from medp2p.net.listen import open_listeners, serve
 from medp2p.net.stream import ByteStream
 from medp2p.vault import facts, journal, log, transfers
 from medp2p.vault.durable import Files, nothing
@@ -74,7 +76,7 @@ class Wire:
         sent: Bytes that it sent, over all connections.
         dials: Connections made or tried.
         hold_at: No byte beyond so many is taken; None: all are.
-        cut_at: The connection that has sent so many in all is cut, once.
+        cut_at: Once so many have passed, all is cut and stays down.
         down: Nothing gets through, new connections neither.
     """
 
@@ -133,7 +135,7 @@ class WiredStream:
         count = await self._inner.send_some(data[: await wire.allow(len(data))])
         wire.sent += count
         if wire.cut_at is not None and wire.sent >= wire.cut_at:
-            wire.cut_at = None
+            wire.cut_at, wire.down = None, True
             await wire.cut()
         return count
 
@@ -193,7 +195,6 @@ class Workstation:
         self.step = step
         self.port = port
         self.wire = Wire()
-        self.stats = ListenStats()
         self.scope = trio.CancelScope()
         self.up, self.stopped = trio.Event(), trio.Event()
 
@@ -244,9 +245,9 @@ class Workstation:
                 peering=Peering(station),
             )
             nursery.start_soon(self._listen, listeners)
-            nursery.start_soon(keeping.Janitor(station).run)
-            nursery.start_soon(keeping.keep_house, station)
-            nursery.start_soon(self.outbox.run)
+            nursery.start_soon(tend, station, "janitor", keeping.Janitor(station).run)
+            nursery.start_soon(tend, station, "house", partial(keeping.keep_house, station))
+            nursery.start_soon(tend, station, "outbox", self.outbox.run)
             self.up.set()
 
     async def _listen(self, listeners: list[trio.SocketListener]) -> None:
@@ -254,10 +255,10 @@ class Workstation:
             listeners,
             identity=Identity(self.station.keys.noise_private, self.station.keys.noise_public),
             is_pinned=lambda key: key in self.station.pins,
-            make_hello=lambda key, hello: self.station.answer(hello),
+            make_hello=self.station.answer,
             on_session=self.sessions.incoming,
             on_stranger=self.station.ledger.note_stranger,
-            stats=self.stats,
+            stats=self.station.listen_stats,
         )
 
     async def stop(self) -> None:
@@ -265,11 +266,6 @@ class Workstation:
         self.station.stopping = True
         self.scope.cancel()
         await self.stopped.wait()
-
-    @property
-    def bugs(self) -> int:
-        """Unexpected exceptions so far."""
-        return self.station.bugs + self.stats.bugs
 
     # --- what a person does -------------------------------------------------------------------
 
@@ -478,7 +474,7 @@ async def lab(folder: Path, *, seconds: float = 2 * SOON_SECONDS) -> AsyncIterat
                 if not each.stopped.is_set():
                     await each.stop()
             nursery.cancel_scope.cancel()
-    assert [each.bugs for each in it.all] == [0] * len(it.all)
+    assert [each.station.bugs for each in it.all] == [0] * len(it.all)
 
 
 @asynccontextmanager
