@@ -6,7 +6,7 @@ import math
 import trio
 
 from medp2p import limits
-from medp2p.daemon import endings, inbox, papers, statements
+from medp2p.daemon import endings, inbox, papers, room, statements
 from medp2p.daemon.station import RULE, Station
 from medp2p.errors import MedP2PError, TransferAbortedError
 from medp2p.model import ENDED, Direction, Reason, State
@@ -81,7 +81,7 @@ async def recover(station: Station) -> None:
             await trio.to_thread.run_sync(inbox.recover_release, station, row)
         except MedP2PError as error:
             log.warning("release of %s cannot be cleared up now: %s", row.id, error.code)
-    await trio.to_thread.run_sync(_finish_renames, station)
+    await trio.to_thread.run_sync(_put_in_order, station)
 
 
 def _recover(tx: Tx, station: Station) -> list[TransferRow]:
@@ -97,14 +97,17 @@ def _recover(tx: Tx, station: Station) -> list[TransferRow]:
     return transfers.list(tx, Direction.IN, [State.RELEASING])
 
 
-def _finish_renames(station: Station) -> None:
-    """A crash between rename and journal: the name goes back, the commit is done again."""
+def _put_in_order(station: Station) -> None:
+    """Names that no row followed go back; files that belong to nothing are erased."""
     with station.store.read() as tx:
         rows = transfers.list(tx, Direction.IN, [State.PAUSED, State.ACCEPTED])
+        known = {row.id for row in rows}
     for row in rows:
-        part, sealed = station.home.part(row.id), station.home.sealed(row.id)
-        if sealed.exists() and not part.exists():
-            station.files.rename(sealed, part)
+        room.name_back(station, row.id)
+    for path in station.home.vault.glob("*.part"):
+        if path.stem not in known:
+            log.warning("a left-over of an ended transfer is erased: %s", path.name)
+            erase_sealed(station.files, path)
 
 
 # --- now and then -------------------------------------------------------------------------

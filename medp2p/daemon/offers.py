@@ -81,7 +81,10 @@ def consider(tx: Tx, station: Station, peer: PeerRow, offer: Offer) -> Verdict:
     now = peers.by_key(tx, peer.noise_key)  # a session may be older than the settings
     if now is None:
         return _refuse(tx, station, peer, transfer, "blocked")
-    decision = policy.decide(now.settings, offer.length, offer.files)
+    # A million folders hold no bytes and take gigabytes of headers all the same.
+    slim = offer.length <= offer.file_bytes + limits.HEADERS_FREE_BYTES
+    size = offer.file_bytes if slim else offer.length
+    decision = policy.decide(now.settings, size, offer.files)
     if decision == "block":
         return _refuse(tx, station, peer, transfer, "blocked")
     if decision == "ask" and _is_full(tx, peer):

@@ -12,9 +12,9 @@ from typing import NoReturn, TypeVar
 import trio
 
 from medp2p import digest, layout, limits
-from medp2p.daemon import endings, exchange, offers, papers, statements
+from medp2p.daemon import endings, exchange, offers, papers, room, statements
 from medp2p.daemon.groups import one_error
-from medp2p.daemon.intake import Intake, still_open
+from medp2p.daemon.intake import Intake
 from medp2p.daemon.station import PEER, Station
 from medp2p.errors import (
     IntegrityError,
@@ -30,14 +30,12 @@ from medp2p.model import ENDED, WHOLE, Entry, Reason, State
 from medp2p.net.link import Link, ReceivedChunk
 from medp2p.proto.messages import Abort, Answer, Bye, Commit, Message, Need, Offer, Page
 from medp2p.vault import journal, transfers
-from medp2p.vault.age import SealWriter, new_file_key
-from medp2p.vault.erase import erase_sealed
+from medp2p.vault.age import SealWriter
 from medp2p.vault.peers import PeerRow
 from medp2p.vault.store import Tx
 from medp2p.vault.transfers import TransferRow
 
 M = TypeVar("M", Offer, Page)
-_FILE_KEY_BYTES = 16
 
 
 @dataclass
@@ -208,54 +206,20 @@ class Receiving:
 
     async def _room(self, geometry: layout.Layout) -> SealWriter:
         """Open the sealed file, or reserve it; wait for space as long as it takes."""
-        told = False
+        station, told = self.station, None
         while True:
             try:
-                return await trio.to_thread.run_sync(self._open_or_create, geometry)
+                return await trio.to_thread.run_sync(
+                    room.open_or_create, station, self.transfer, geometry.size
+                )
             except NoSpaceError as error:
-                wait = offers.no_space(self.station, geometry.size)
-                await self.station.write(self._pause, error.text)
-                await self.station.touch(self.transfer)
-                if not told:
+                wait = offers.no_space(station, geometry.size)
+                if wait != told:
                     await self.link.send(wait)
-                told = True
+                told = wait
+                if await station.write(room.pause, station, self.transfer, error.text):
+                    await station.touch(self.transfer)
             await self._message_or(partial(trio.sleep, limits.SPACE_POLL_SECONDS))
-
-    def _open_or_create(self, geometry: layout.Layout) -> SealWriter:
-        station, path = self.station, self.station.home.part(self.transfer)
-        with station.store.read() as tx:
-            kept = papers.get(tx, station, self.transfer, papers.FILE_KEY)
-        if kept is not None:
-            file_key, header = kept[:_FILE_KEY_BYTES], kept[_FILE_KEY_BYTES:]
-            return SealWriter.reopen(station.files, path, geometry.size, file_key, header)
-        erase_sealed(station.files, path)  # a crash came before the first row about it
-        offers.check_room(station, geometry.size)
-        file_key = new_file_key(station.random_bytes)
-        writer = SealWriter.create(
-            station.files,
-            path,
-            geometry.size,
-            [station.keys.vault_recipient],
-            file_key,
-            station.random_bytes,
-        )
-        try:
-            with station.store.write() as tx:
-                still_open(tx, self.transfer)
-                kept = file_key + writer.header  # with it, a rotten header shows at a resume
-                papers.put_spool(tx, station, self.transfer, papers.FILE_KEY, kept)
-        except MedP2PError:
-            writer.close()
-            erase_sealed(station.files, path)
-            raise
-        return writer
-
-    def _pause(self, tx: Tx, text: str) -> None:
-        now = self.station.now_ms()
-        transfers.update(
-            tx, self.transfer, state=State.PAUSED, reason=Reason("no-space", text, now),
-            updated_ms=now,
-        )  # fmt: skip
 
     # --- data -------------------------------------------------------------------------
 
@@ -309,8 +273,10 @@ class Receiving:
         root = await station.read(root_here)
         if root != commit.root:
             raise IntegrityError("the two sides hold different bytes: their roots differ")
-        await trio.to_thread.run_sync(writer.finish, station.home.sealed(self.transfer))
-        await station.write(self._sealed, root, geometry.chunk_count)
+        # Nothing may come between the name and the row about it.
+        with trio.move_on_after(limits.COMMIT_SECONDS, shield=True):
+            await trio.to_thread.run_sync(writer.finish, station.home.sealed(self.transfer))
+            await station.write(self._sealed, root, geometry.chunk_count)
         await station.touch(self.transfer)
         station.files.step("receipt")
         await exchange.deliver(self.link, station, self.peer)
