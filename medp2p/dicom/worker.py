@@ -1,0 +1,201 @@
+"""A warm, bounded process that reads headers, and its replacement when one ends.
+
+Blocking; for worker threads. One ``Inspector`` serves one thread at a time (others wait); two of
+them use two cores.
+"""
+
+import os
+import selectors
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, NamedTuple, Self, cast
+
+import medp2p
+from medp2p import limits
+from medp2p.dicom.child import LENGTH_BYTES, encode_question
+from medp2p.dicom.facts import FileFacts, Pool, decode_facts
+
+_CHILD = (sys.executable, "-P", "-m", "medp2p.dicom.child")
+_PIPE_BYTES = 64 * limits.KIB
+UNREAD = FileFacts(kind="unverified", reason="reader", truncated=None)
+
+
+class Sample(NamedTuple):
+    """What is given of one file; see ``inspect.inspect``."""
+
+    head: bytes
+    size: int
+    tail: bytes = b""
+
+
+class Inspector:
+    """Inspects files in a child process.
+
+    A file whose inspection ends the child, or takes longer than limits.DICOM_FILE_SECONDS, is
+    "unverified", with reason "reader"; the next ones go to a new child.
+
+    Args:
+        command: What to start instead of our child, in tests.
+    """
+
+    def __init__(self, command: Sequence[str] = _CHILD) -> None:
+        self._command = tuple(command)
+        self._child: _Child | None = None
+        self._lock = threading.Lock()
+        self._pool = Pool()
+        self._closed = False
+
+    def inspect_many(self, batch: Sequence[Sample]) -> list[FileFacts]:
+        """Return the facts of each file, in order.
+
+        Files with wanted_bytes want to be asked about again, with more bytes. Some hundred files
+        at a time keep the child busy; all their heads are in memory.
+
+        Raises:
+            RuntimeError: The inspector is closed.
+        """
+        with self._lock:
+            facts: list[FileFacts] = []
+            failures = 0
+            while len(facts) < len(batch):
+                if failures > limits.DICOM_CHILD_FAILURES:
+                    facts.extend([UNREAD] * (len(batch) - len(facts)))
+                    break
+                answered = self._ask(batch[len(facts) :])
+                facts.extend(self._pool.facts(answer) for answer in answered)
+                failures = 0 if answered else failures + 1
+                if len(facts) < len(batch):
+                    self._drop()
+                    facts.append(UNREAD)
+            return facts
+
+    def _ask(self, batch: Sequence[Sample]) -> list[FileFacts]:
+        """Return the answers to the first files; fewer than asked if the child failed."""
+        if self._closed:
+            raise RuntimeError("the inspector is closed")
+        if self._child is None:
+            try:
+                self._child = _Child(self._command)
+            except OSError:
+                return []
+        return self._child.ask(batch)
+
+    def _drop(self) -> None:
+        if self._child is not None:
+            self._child.end()
+            self._child = None
+
+    def close(self) -> None:
+        """End the child. Waits for an inspection that is under way."""
+        with self._lock:
+            self._closed = True
+            self._drop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class _Child:
+    """One process, with what is on its way to it and from it."""
+
+    def __init__(self, command: tuple[str, ...]) -> None:
+        package = str(Path(medp2p.__file__).parents[1])
+        kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
+        # Its messages may hold parts of headers: nobody reads them.
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={"PYTHONPATH": package, "LC_ALL": "C.UTF-8", **kept},
+            cwd="/",
+        )
+        self._stdin = cast("BinaryIO", self._process.stdin)
+        self._stdout = cast("BinaryIO", self._process.stdout)
+        os.set_blocking(self._stdin.fileno(), False)
+        os.set_blocking(self._stdout.fileno(), False)
+        self._received = bytearray()
+        self._warm = False
+
+    def ask(self, batch: Sequence[Sample]) -> list[FileFacts]:
+        """Return answers until the child fails or has answered all."""
+        answers: list[FileFacts] = []
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._stdout, selectors.EVENT_READ)
+            selector.register(self._stdin, selectors.EVENT_WRITE)
+            questions = iter(batch)
+            unsent = memoryview(b"")
+            deadline = self._deadline()
+            while len(answers) < len(batch):
+                ready = selector.select(max(0.0, deadline - time.monotonic()))
+                if not ready:
+                    break
+                for key, _ in ready:
+                    if key.fileobj is self._stdout:
+                        before = len(answers)
+                        if not self._receive(answers):
+                            return answers
+                        if len(answers) > before:
+                            deadline = self._deadline()
+                        continue
+                    if not unsent and (sample := next(questions, None)) is not None:
+                        unsent = memoryview(encode_question(*sample))
+                    if unsent:
+                        unsent = self._send(unsent)
+                    else:
+                        selector.unregister(self._stdin)
+        return answers
+
+    def _deadline(self) -> float:
+        seconds = limits.DICOM_FILE_SECONDS if self._warm else limits.DICOM_START_SECONDS
+        return time.monotonic() + seconds
+
+    def _send(self, unsent: memoryview) -> memoryview:
+        """Write what fits; a child that is gone is noticed where its answers are read."""
+        try:
+            return unsent[os.write(self._stdin.fileno(), unsent) :]
+        except BlockingIOError:
+            return unsent
+        except BrokenPipeError:
+            return memoryview(b"")
+
+    def _receive(self, answers: list[FileFacts]) -> bool:
+        """Take what is there; False when the child is gone or says what is no answer."""
+        data = os.read(self._stdout.fileno(), _PIPE_BYTES)
+        self._received += data
+        while len(self._received) >= LENGTH_BYTES:
+            length = int.from_bytes(self._received[:LENGTH_BYTES], "big")
+            if length > limits.DICOM_ANSWER_BYTES:
+                return False
+            end = LENGTH_BYTES + length
+            if len(self._received) < end:
+                break
+            try:
+                answers.append(decode_facts(bytes(self._received[LENGTH_BYTES:end])))
+            except ValueError:
+                return False
+            del self._received[:end]
+            self._warm = True
+        return bool(data)
+
+    def end(self) -> None:
+        """End the process at once."""
+        self._process.kill()
+        with suppress(OSError):
+            self._stdin.close()
+        self._stdout.close()
+        self._process.wait()
