@@ -1,0 +1,344 @@
+"""What a person must check before images go to somebody: patients, studies, series, findings.
+
+The sender builds a label and shows it; it is promised in the offer. The receiver builds its own
+one of the files that came, and ``same_label`` tells what differs. All text in a label is harmless
+and bounded, at both ends. Lists are cut so that a label fits into an offer; what was left out is
+counted.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from medp2p import limits
+from medp2p.dicom.checks import describe
+from medp2p.dicom.compare import Difference
+from medp2p.dicom.facts import FileFacts, Patient, Study
+from medp2p.dicom.finding import Finding
+from medp2p.dicom.patients import Item, by_patient, split_by_patient
+from medp2p.errors import RemoteProtocolError
+from medp2p.text import escape_text
+
+_VERSION = 1
+
+
+class PatientLine(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One patient and the number of their images."""
+
+    patient: Patient
+    images: int = 0
+
+
+class StudyLine(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One study of one patient.
+
+    Attributes:
+        patient: Number of the patient in the label; -1 if that line was left out.
+        study: UID, date, description, accession numbers.
+        modalities: Of its series, in the order of the files.
+        series: How many series.
+        images: How many images.
+    """
+
+    patient: int
+    study: Study
+    modalities: tuple[str, ...] = ()
+    series: int = 0
+    images: int = 0
+
+
+class SeriesLine(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One series of one study; study is its UID, not a number."""
+
+    study: str
+    uid: str
+    number: str = ""
+    modality: str = ""
+    description: str = ""
+    images: int = 0
+
+
+class LeftOut(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How many lines of each kind a label does not hold."""
+
+    patients: int = 0
+    studies: int = 0
+    series: int = 0
+    institutions: int = 0
+    findings: int = 0
+
+
+class Label(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The label of a transfer.
+
+    Attributes:
+        version: Of this form.
+        patients: As the headers name them.
+        studies: Of all patients.
+        series: Of all studies.
+        institutions: (0008,0080), each once.
+        flags: "burned-in", "burned-in-untold", "encapsulated", "visual-features" (a face may be
+            recognised), "identity-removed".
+        images: Files with a DICOM header, without DICOMDIRs.
+        directories: DICOMDIRs.
+        without_header: Other files.
+        unverified: Files that seem to be DICOM and cannot be relied on.
+        loose: Files that belong to no patient of the label: their label must be typed.
+        typed: The patient that a person typed for those.
+        no_patient_data: A person says that those hold none.
+        findings: Of ``checks.check``.
+        allowed: Codes of findings that a person let pass.
+        left_out: Lines not in this label.
+    """
+
+    version: int = _VERSION
+    patients: tuple[PatientLine, ...] = ()
+    studies: tuple[StudyLine, ...] = ()
+    series: tuple[SeriesLine, ...] = ()
+    institutions: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    images: int = 0
+    directories: int = 0
+    without_header: int = 0
+    unverified: int = 0
+    loose: int = 0
+    typed: Patient | None = None
+    no_patient_data: bool = False
+    findings: tuple[Finding, ...] = ()
+    allowed: tuple[str, ...] = ()
+    left_out: LeftOut = LeftOut()
+
+    @property
+    def needs_typing(self) -> bool:
+        """Return whether a person must still say whose the loose files are."""
+        return self.loose > 0 and self.typed is None and not self.no_patient_data
+
+    @property
+    def persons(self) -> tuple[Patient, ...]:
+        """Return all patients: of the headers and typed."""
+        named = tuple(line.patient for line in self.patients)
+        return named if self.typed is None or self.typed in named else (*named, self.typed)
+
+
+def build_label(
+    items: Sequence[Item],
+    findings: Sequence[Finding] = (),
+    *,
+    typed: Patient | None = None,
+    no_patient_data: bool = False,
+    allowed: Sequence[str] = (),
+) -> Label:
+    """Return the label of a selection; ``encode_label`` of it always fits into an offer."""
+    kinds = Counter(item.facts.kind for item in items)
+    patients, studies, series = _lines(items)
+    institutions = dict.fromkeys(item.facts.institution for item in items if item.facts.institution)
+    whole = Label(
+        patients=tuple(patients),
+        studies=tuple(studies),
+        series=tuple(series),
+        institutions=tuple(institutions),
+        flags=_flags(items, findings),
+        images=kinds["dicom"],
+        directories=kinds["dicomdir"],
+        without_header=kinds["other"],
+        unverified=kinds["unverified"],
+        loose=_count_loose(items),
+        typed=typed,
+        no_patient_data=no_patient_data,
+        findings=tuple(findings),
+        allowed=tuple(allowed),
+    )
+    return _fitting(whole)
+
+
+def _lines(
+    items: Sequence[Item],
+) -> tuple[list[PatientLine], list[StudyLine], list[SeriesLine]]:
+    patients: list[PatientLine] = []
+    studies: list[StudyLine] = []
+    series: list[SeriesLine] = []
+    for place, group in enumerate(by_patient(items)):
+        found = [items[number].facts for number in group.files]
+        patients.append(PatientLine(group.patient or Patient(), len(found)))
+        of_study: dict[str, list[FileFacts]] = {}
+        for facts in found:
+            of_study.setdefault(facts.study.uid if facts.study else "", []).append(facts)
+        for uid, members in of_study.items():
+            lines = _series_lines(uid, members)
+            study = members[0].study or Study()
+            modalities = tuple(dict.fromkeys(line.modality for line in lines if line.modality))
+            studies.append(StudyLine(place, study, modalities, len(lines), len(members)))
+            series += lines
+    return patients, studies, series
+
+
+def _series_lines(study: str, members: Sequence[FileFacts]) -> list[SeriesLine]:
+    of_series: dict[str, list[FileFacts]] = {}
+    for facts in members:
+        of_series.setdefault(facts.series.uid if facts.series else "", []).append(facts)
+    lines = []
+    for uid, images in of_series.items():
+        one = images[0].series
+        if one is None:
+            lines.append(SeriesLine(study, uid, images=len(images)))
+        else:
+            told = (one.number, one.modality, one.description)
+            lines.append(SeriesLine(study, uid, *told, images=len(images)))
+    return lines
+
+
+def _flags(items: Sequence[Item], findings: Sequence[Finding]) -> tuple[str, ...]:
+    flags = {
+        "visual-features": any(item.facts.visual_features == "YES" for item in items),
+        "identity-removed": any(item.facts.identity_removed == "YES" for item in items),
+        "encapsulated": any(item.facts.encapsulated for item in items),
+        "burned-in": any(item.facts.burned_in == "YES" for item in items),
+        "burned-in-untold": any(one.code == "burned-in-untold" for one in findings),
+    }
+    return tuple(sorted(flag for flag, there in flags.items() if there))
+
+
+def _count_loose(items: Sequence[Item]) -> int:
+    groups = split_by_patient(items)
+    if not groups or groups[-1].patient is not None:
+        return 0
+    return sum(items[number].facts.kind != "dicomdir" for number in groups[-1].files)
+
+
+# --- as bytes -----------------------------------------------------------------------------
+
+#: The lists, with their greatest length, and how willingly each is cut when bytes are short: who
+#: the patients are goes last.
+_LISTS = (
+    ("series", limits.LABEL_SERIES, 4),
+    ("findings", limits.LABEL_FINDINGS, 2),
+    ("institutions", limits.LABEL_INSTITUTIONS, 4),
+    ("studies", limits.LABEL_STUDIES, 2),
+    ("patients", limits.LABEL_PATIENTS, 1),
+)
+
+
+def _fitting(label: Label) -> Label:
+    for name, most, _ in _LISTS:
+        label = _shortened(label, name, most)
+    while len(encode_label(label)) > limits.MAX_LABEL_BYTES:
+        costs = [
+            (len(msgspec.msgpack.encode(getattr(label, name))) * weight, name)
+            for name, _, weight in _LISTS
+        ]
+        name = max(costs)[1]
+        label = _shortened(label, name, len(getattr(label, name)) * 3 // 4)
+    return label
+
+
+def _shortened(label: Label, name: str, most: int) -> Label:
+    lines = getattr(label, name)
+    if len(lines) <= most:
+        return label
+    left_out = {name: getattr(label.left_out, name) + len(lines) - most}
+    changes: dict[str, Any] = {
+        name: lines[:most],
+        "left_out": msgspec.structs.replace(label.left_out, **left_out),
+    }
+    if name == "patients":
+        changes["studies"] = tuple(
+            msgspec.structs.replace(line, patient=-1) if line.patient >= most else line
+            for line in label.studies
+        )
+    return msgspec.structs.replace(label, **changes)
+
+
+def encode_label(label: Label) -> bytes:
+    """Return a label as an offer carries it (msgpack)."""
+    return msgspec.msgpack.encode(label)
+
+
+def decode_label_untrusted(data: bytes) -> Label:
+    """Read the label of an offer; all text in it is harmless afterwards.
+
+    Raises:
+        RemoteProtocolError: It is too long, no label, or points at lines that it does not have.
+    """
+    if len(data) > limits.MAX_LABEL_BYTES:
+        raise RemoteProtocolError("the label is too long")
+    try:
+        label = msgspec.msgpack.decode(data, type=Label)
+        label = msgspec.convert(_escaped(msgspec.to_builtins(label)), type=Label)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise RemoteProtocolError("the label is damaged") from error
+    if any(not -1 <= line.patient < len(label.patients) for line in label.studies):
+        raise RemoteProtocolError("the label does not fit together")
+    return label
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, str):
+        return escape_text(value)
+    if isinstance(value, dict):
+        return {key: _escaped(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_escaped(part) for part in value]
+    return value
+
+
+# --- promised and found -------------------------------------------------------------------
+
+
+def same_label(promised: Label, inspected: Label) -> list[Difference]:
+    """Return what the files that came have otherwise than was promised; empty if nothing.
+
+    Headers only: what was typed, found or allowed is the sender's word and not compared.
+    """
+    found: list[Difference] = []
+    for field, text in (
+        ("images", "images"),
+        ("directories", "DICOMDIR files"),
+        ("without_header", "files without header"),
+        ("unverified", "files that could not be verified"),
+    ):
+        before, after = getattr(promised, field), getattr(inspected, field)
+        if before != after:
+            found.append(_changed(field, text, str(before), str(after)))
+    for field in ("patients", "studies", "series"):
+        before = len(getattr(promised, field)) + getattr(promised.left_out, field)
+        after = len(getattr(inspected, field)) + getattr(inspected.left_out, field)
+        if before != after:
+            found.append(_changed(field, field, str(before), str(after)))
+        wanted, have = _told(promised, field), _told(inspected, field)
+        for key in dict.fromkeys((*wanted, *have)):
+            # A line that one side had no room for proves nothing.
+            cut = inspected if key in wanted else promised
+            if key not in wanted or key not in have:
+                if getattr(cut.left_out, field):
+                    continue
+            elif wanted[key] == have[key]:
+                continue
+            found.append(_changed(field, key, wanted.get(key, ""), have.get(key, "")))
+    return found
+
+
+def _told(label: Label, field: str) -> dict[str, str]:
+    """Return the lines of one kind: what identifies each, and what must be equal."""
+    if field == "patients":
+        return {
+            f"patient {describe(line.patient)}": f"{line.images} images, sex {line.patient.sex}"
+            for line in label.patients
+        }
+    if field == "studies":
+        return {
+            f"study {line.study.uid} of patient {line.patient + 1}": (
+                f"{line.study.date}, {', '.join(line.study.accessions)}, {line.images} images"
+            )
+            for line in label.studies
+        }
+    return {
+        f"series {line.uid} of study {line.study}": f"{line.modality}, {line.images} images"
+        for line in label.series
+    }
+
+
+def _changed(field: str, what: str, before: str, after: str) -> Difference:
+    text = f"{what}: promised {before or 'none'}, came {after or 'none'}"
+    return Difference(field, before, after, text)
