@@ -48,7 +48,6 @@ class Inspector:
         self._command = tuple(command)
         self._child: _Child | None = None
         self._lock = threading.Lock()
-        self._pool = Pool()
         self._closed = False
 
     def inspect_many(self, batch: Sequence[Sample]) -> list[FileFacts]:
@@ -58,17 +57,18 @@ class Inspector:
         at a time keep the child busy; all their heads are in memory.
 
         Raises:
-            RuntimeError: The inspector is closed.
+            RuntimeError: The inspector is closed, or was while it read.
         """
         with self._lock:
             facts: list[FileFacts] = []
+            pool = Pool()  # of this call only: nothing of a patient stays
             failures = 0
             while len(facts) < len(batch):
                 if failures > limits.DICOM_CHILD_FAILURES:
                     facts.extend([UNREAD] * (len(batch) - len(facts)))
                     break
                 answered = self._ask(batch[len(facts) :])
-                facts.extend(self._pool.facts(answer) for answer in answered)
+                facts.extend(pool.facts(answer) for answer in answered)
                 failures = 0 if answered else failures + 1
                 if len(facts) < len(batch):
                     self._drop()
@@ -77,14 +77,15 @@ class Inspector:
 
     def _ask(self, batch: Sequence[Sample]) -> list[FileFacts]:
         """Return the answers to the first files; fewer than asked if the child failed."""
-        if self._closed:
-            raise RuntimeError("the inspector is closed")
-        if self._child is None:
+        if self._child is None and not self._closed:
             try:
                 self._child = _Child(self._command)
             except OSError:
                 return []
-        return self._child.ask(batch)
+        answers = [] if self._closed or self._child is None else self._child.ask(batch)
+        if self._closed:
+            raise RuntimeError("the inspector is closed")
+        return answers
 
     def _drop(self) -> None:
         if self._child is not None:
@@ -92,9 +93,12 @@ class Inspector:
             self._child = None
 
     def close(self) -> None:
-        """End the child. Waits for an inspection that is under way."""
+        """End the child, and with RuntimeError an inspection that is under way."""
+        self._closed = True
+        child = self._child
+        if child is not None:
+            child.kill()
         with self._lock:
-            self._closed = True
             self._drop()
 
     def __enter__(self) -> Self:
@@ -192,9 +196,13 @@ class _Child:
             self._warm = True
         return bool(data)
 
-    def end(self) -> None:
-        """End the process at once."""
+    def kill(self) -> None:
+        """Kill the process, from any thread; whoever asks it notices."""
         self._process.kill()
+
+    def end(self) -> None:
+        """End the process and wait until it is gone."""
+        self.kill()
         with suppress(OSError):
             self._stdin.close()
         self._stdout.close()

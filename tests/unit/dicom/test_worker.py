@@ -71,6 +71,26 @@ def test_closed_inspector_says_so() -> None:
         inspector.inspect_many([CT])
 
 
+def test_closing_ends_an_inspection_under_way(tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    inspector = failing(f"question(); open({str(begun)!r}, 'w'); time.sleep(60)")
+    errors: list[str] = []
+
+    def read() -> None:
+        try:
+            inspector.inspect_many([CT])
+        except RuntimeError as error:
+            errors.append(str(error))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    while not begun.exists():
+        reader.join(0.01)
+    inspector.close()
+    reader.join(5)
+    assert errors == ["the inspector is closed"]
+
+
 def test_child_is_not_told_about_patients_and_leaves_no_process() -> None:
     with Inspector() as inspector:
         inspector.inspect_many([CT])
