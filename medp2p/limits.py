@@ -147,7 +147,7 @@ LINK_MESSAGES = 8
 NOTSENT_BYTES = CHUNK_BYTES
 #: Claims committed together (0.2 ms a commit).
 CLAIM_GROUP = 16
-#: Data made durable and journalled together.
+#: Data written and not yet durable and journalled, at most; a flush begins at half of it.
 JOURNAL_GROUP_BYTES = 64 * MIB
 JOURNAL_GROUP_SECONDS = 1.0
 
@@ -167,6 +167,8 @@ OFFER_AGAIN_SECONDS = 30.0
 OFFER_REST_SECONDS = 600.0
 #: An erasing that failed, or whose traces a reader held up, is tried again.
 ERASE_AGAIN_SECONDS = 10.0
+#: How often the janitor looks without being asked.
+ERASE_LOOK_SECONDS = 60.0
 #: A source file that cannot be read (a network mount that hangs) is tried so often, with pauses
 #: up to BACKOFF_BUSY_SECONDS: about two minutes.
 SOURCE_TRIES = 10

@@ -5,6 +5,7 @@ Order (docs/VAULT.md, "Write order"): a claim leads its data, a *done* record fo
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import trio
@@ -15,6 +16,7 @@ from medp2p.daemon.live import Bell, Live
 from medp2p.daemon.station import Station
 from medp2p.errors import (
     IntegrityError,
+    MedP2PError,
     RemoteProtocolError,
     SourceChangedError,
     TransferAbortedError,
@@ -52,6 +54,7 @@ class Intake:
     _some: Bell = field(default_factory=Bell)
     _full: Bell = field(default_factory=Bell)
     _flushing: trio.Lock = field(default_factory=trio.Lock)
+    _settled: trio.Event = field(default_factory=trio.Event)
 
     async def run(self, take: Take) -> Commit:
         """Take chunks until the sender's Commit; all of them are journalled when it returns.
@@ -62,18 +65,23 @@ class Intake:
         """
         claims_in, claims_out = trio.open_memory_channel[ReceivedChunk](limits.CHUNKS_IN_FLIGHT)
         work_in, work_out = trio.open_memory_channel[ReceivedChunk](limits.CLAIM_GROUP)
-        with one_error():
-            async with trio.open_nursery() as outer:
-                outer.start_soon(self._journal)
-                async with trio.open_nursery() as inner:
-                    inner.start_soon(self._claim, claims_out, work_in)
-                    for _ in range(limits.WORKERS):
-                        inner.start_soon(self._work, work_out.clone())
-                    work_out.close()
-                    async with claims_in:
-                        commit = await self._receive(take, claims_in)
-                outer.cancel_scope.cancel()
-        await self._flush()
+        try:
+            with one_error():
+                async with trio.open_nursery() as outer:
+                    outer.start_soon(self._journal)
+                    async with trio.open_nursery() as inner:
+                        inner.start_soon(self._claim, claims_out, work_in)
+                        for _ in range(limits.WORKERS):
+                            inner.start_soon(self._work, work_out.clone())
+                        work_out.close()
+                        async with claims_in:
+                            commit = await self._receive(take, claims_in)
+                    outer.cancel_scope.cancel()
+        finally:
+            # Cut, stopped or refused: what was written is kept, so that it is not sent again.
+            with trio.move_on_after(limits.COMMIT_SECONDS, shield=True), suppress(MedP2PError):
+                await self._settle()
+        await self._flush()  # raises what was suppressed, if it still fails
         return commit
 
     async def _receive(self, take: Take, claims: trio.MemorySendChannel[ReceivedChunk]) -> Commit:
@@ -125,12 +133,14 @@ class Intake:
         scratch = memoryview(bytearray(sealed_bytes(limits.CHUNK_BYTES)))
         async with work:
             async for chunk in work:
+                while self._written_bytes >= limits.JOURNAL_GROUP_BYTES:
+                    await self._settled.wait()
                 await trio.to_thread.run_sync(self._store, chunk, plain, scratch)
                 chunk.release()
                 self._written.append(chunk.header.index)
                 self._written_bytes += chunk.header.length
                 self._some.ring()
-                if self._written_bytes >= limits.JOURNAL_GROUP_BYTES:
+                if self._is_full():
                     self._full.ring()
 
     def _store(self, chunk: ReceivedChunk, plain: memoryview, scratch: memoryview) -> None:
@@ -156,27 +166,45 @@ class Intake:
                 at += part.length
 
     async def _journal(self) -> None:
-        """Flush and journal what was written, every so many bytes or seconds."""
+        """Flush and journal what was written, every so many bytes or seconds.
+
+        A flush begins with half a group, so that the other half can be written meanwhile.
+        """
         while True:
             await self._some.wait()
             with trio.move_on_after(limits.JOURNAL_GROUP_SECONDS):
-                await self._full.wait()
+                while not self._is_full():
+                    await self._full.wait()
             await self._flush()
+
+    def _is_full(self) -> bool:
+        return self._written_bytes >= limits.JOURNAL_GROUP_BYTES // 2
 
     async def _flush(self) -> None:
         """Data durable, then the journal says so, then the sender hears of it."""
+        if await self._settle():
+            self.station.board.progress(self.transfer)
+            await self.link.send(Progress(self.live.chunks_done))
+
+    async def _settle(self) -> bool:
+        """Data durable, then the journal says so; return whether there was any."""
         async with self._flushing:
             indexes = list(self._written)
             if not indexes:
-                return
-            await trio.to_thread.run_sync(self.writer.sync)
+                return False
+            try:
+                await trio.to_thread.run_sync(self.writer.sync)
+            except MedP2PError:
+                self._written.clear()  # a second fdatasync would succeed for lost data
+                raise
             await self.station.write(self._done, indexes)
             del self._written[: len(indexes)]
             self._written_bytes = sum(map(self.geometry.chunk_length, self._written))
             self._flying.difference_update(indexes)
             self.live.chunks_done += len(indexes)
-        self.station.board.progress(self.transfer)
-        await self.link.send(Progress(self.live.chunks_done))
+        settled, self._settled = self._settled, trio.Event()
+        settled.set()
+        return True
 
 
 def still_open(tx: Tx, transfer: str) -> None:
