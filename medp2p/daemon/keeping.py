@@ -1,7 +1,6 @@
 """What must be done without anyone asking: after a crash, after an end, after a while."""
 
 import logging
-import math
 
 import trio
 
@@ -30,7 +29,9 @@ class Janitor:
         """Erase whenever the bell rings; never returns."""
         while True:
             again = await self.sweep()
-            with trio.move_on_after(limits.ERASE_AGAIN_SECONDS if again else math.inf):
+            # A ring can be lost with the task that should have rung it.
+            pause = limits.ERASE_AGAIN_SECONDS if again else limits.ERASE_LOOK_SECONDS
+            with trio.move_on_after(pause):
                 await self._station.erase_bell.wait()
 
     async def sweep(self) -> bool:

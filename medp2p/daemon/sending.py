@@ -164,7 +164,10 @@ class Sending:
                 ) as live:
                     live.chunks_done -= sum(end - first for first, end in self._needed)
                     await self._state(State.SENDING, None)
-                    await self._rounds(outflow)
+                    try:
+                        await self._rounds(outflow)
+                    finally:
+                        self.moved = self.moved or live.chunks_moved > 0
         except MedP2PError as error:
             cause = outflow.failure or error
             if isinstance(cause, SourceChangedError) or self._given_up(cause):
@@ -173,6 +176,7 @@ class Sending:
             elif isinstance(cause, SourceError):
                 text = "a source file cannot be read just now; it is tried again"
                 await self._state(State.WAITING, ("source-unreadable", text))
+                self.moved = False
             if cause is error:
                 raise
             raise cause from error
