@@ -1,0 +1,180 @@
+"""Transfers that go on: after cut links, restarts and damage; what is sent again, and what not."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from medp2p import limits
+from medp2p.errors import StoreError
+from medp2p.model import State
+from tests.helpers.stations import (
+    Lab,
+    Workstation,
+    pair_of,
+    random_bytes,
+    ranges_bytes,
+    tree_of,
+    until,
+)
+
+MIB = limits.MIB
+#: What may have passed the wire and not be journalled: a group, what both ends hold in flight,
+#: and what the kernel keeps of a loopback connection.
+UNPROVED_BYTES = limits.JOURNAL_GROUP_BYTES + 2 * limits.CHUNKS_IN_FLIGHT * MIB + 12 * MIB
+#: Records, headers, offers and manifests.
+OVERHEAD = 1.002
+
+
+async def halfway(it: Lab, a: Workstation, b: Workstation, size: int, at: int) -> str:
+    """Start a transfer from a to b and hold the wire after so many bytes."""
+    study = it.source("study", {"large": size, "small": random_bytes(100_000)})
+    a.wire.hold_at = a.wire.sent + at
+    transfer = await a.send("b", study)
+    await b.until(transfer, State.RECEIVING)
+    await a.wire.wait_sent(a.wire.hold_at)
+    return transfer
+
+
+async def whole(it: Lab, a: Workstation, b: Workstation, transfer: str) -> None:
+    """Wait for the receipt and compare every byte."""
+    await a.until(transfer, State.SEALED)
+    folder = await b.released(transfer, it.folder / "out")
+    assert tree_of(folder / "study") == tree_of(it.folder / "sources" / "study")
+    assert b.vault() == [f"{transfer}.tar.age"]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_cut_at_random_places(tmp_path: Path, seed: int) -> None:
+    """Nothing journalled is sent again; at most a group and what was in flight is."""
+    chance = random.Random(seed)
+    size = 224 * MIB
+    async with pair_of(tmp_path) as (it, a, b):
+        study = it.source("study", {"large": size, "small": random_bytes(100_000, seed)})
+        start, cuts = a.wire.sent, 0
+        a.wire.cut_at = start + chance.randrange(size)
+        transfer = await a.send("b", study)
+        while cuts < 3:
+            await until(lambda: a.wire.down or a.state(transfer) is State.SEALED)
+            if not a.wire.down:
+                break
+            cuts += 1
+            await until(lambda: not b.sessions.connected(a.key), "the receiver to notice")
+            left = ranges_bytes(b.missing(transfer))
+            sent = a.wire.sent - start
+            assert sent <= (size - left + UNPROVED_BYTES * cuts) * OVERHEAD + 2 * MIB
+            a.wire.cut_at = a.wire.sent + chance.randrange(max(left, MIB))
+            a.wire.down = False
+        a.wire.cut_at = None
+        await whole(it, a, b, transfer)
+        assert cuts >= 2
+        assert a.wire.sent - start <= (size + cuts * UNPROVED_BYTES) * OVERHEAD + MIB
+        assert b.audit(transfer).count(("seal", "ok")) == 1
+
+
+async def test_what_is_journalled_is_not_sent_again(tmp_path: Path) -> None:
+    size = 128 * MIB
+    async with pair_of(tmp_path) as (it, a, b):
+        transfer = await halfway(it, a, b, size, 100 * MIB)
+        await until(lambda: ranges_bytes(b.missing(transfer)) < 40 * MIB, "a group")
+        await a.wire.cut()
+        await until(lambda: not b.sessions.connected(a.key), "the receiver to notice")
+        left, before = ranges_bytes(b.missing(transfer)), a.wire.sent
+        a.wire.go()
+        await whole(it, a, b, transfer)
+        assert a.wire.sent - before <= left * OVERHEAD + MIB
+
+
+async def test_a_lost_link_is_shown_on_both_sides_with_how_far_it_is(tmp_path: Path) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        transfer = await halfway(it, a, b, 24 * MIB, 16 * MIB)
+        await until(lambda: ranges_bytes(b.missing(transfer)) < 12 * MIB, "a group")
+        a.wire.down = True
+        await a.wire.cut()
+        await b.until(transfer, State.PAUSED)
+        await a.until(transfer, State.WAITING)
+        assert b.reason(transfer) == "link-lost"
+        assert a.reason(transfer) in ("link-lost", "peer-away")
+        row = b.row(transfer)
+        assert row is not None
+        assert row.chunks_done == 25 - ranges_bytes(b.missing(transfer)) // MIB
+        view = await b.desk.transfer("in", transfer, entries=False)
+        assert view["bytes_done"] > 12_000_000
+        a.wire.down = False
+        a.wire.go()
+        await whole(it, a, b, transfer)
+
+
+@pytest.mark.parametrize("side", ["sender", "receiver", "both"])
+async def test_stopped_in_the_middle_and_started_again(tmp_path: Path, side: str) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        transfer = await halfway(it, a, b, 48 * MIB, 32 * MIB)
+        await until(lambda: ranges_bytes(b.missing(transfer)) < 30 * MIB, "a group")
+        moving = {"sender": [a], "receiver": [b], "both": [a, b]}[side]
+        for each in moving:
+            await each.stop()
+        a.wire.go()
+        left, before = ranges_bytes(b.missing(transfer)) if b not in moving else None, a.wire.sent
+        for each in moving:
+            await it.start(each)
+        if b in moving:
+            assert b.state(transfer) in (State.PAUSED, State.RECEIVING, State.SEALED)
+        await whole(it, a, b, transfer)
+        assert a.wire.sent - before <= (left or 32 * MIB) * OVERHEAD + MIB
+
+
+async def test_the_sender_lost_its_digests_and_reads_them_again(tmp_path: Path) -> None:
+    """A crash may cost the sender the digests of up to a group of chunks that it sent."""
+    async with pair_of(tmp_path) as (it, a, b):
+        transfer = await halfway(it, a, b, 24 * MIB, 16 * MIB)
+        await until(lambda: ranges_bytes(b.missing(transfer)) < 12 * MIB, "a group")
+        await a.stop()
+        a.wire.go()
+        await it.start(a)
+        with a.station.store.write() as tx:
+            tx.execute("DELETE FROM journal")
+        await whole(it, a, b, transfer)
+
+
+@pytest.mark.parametrize("damage", ["gone", "header", "longer"])
+async def test_a_damaged_part_fails_and_says_so(tmp_path: Path, damage: str) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        transfer = await halfway(it, a, b, 24 * MIB, 16 * MIB)
+        await b.stop()
+        part = b.home.part(transfer)
+        if damage == "gone":
+            part.unlink()
+        else:
+            content = bytearray(part.read_bytes())
+            content[40:41] = b"?" if damage == "header" else content[40:41] * 2
+            part.write_bytes(content)
+        a.wire.go()
+        await it.start(b)
+        await a.until(transfer, State.FAILED)
+        await b.until(transfer, State.FAILED)
+        await until(lambda: b.vault() == [])
+        row = b.row(transfer)
+        assert row is not None
+        assert row.error is not None
+        assert row.error["code"] == "seal-broken"
+
+
+async def test_a_receipt_that_was_lost_is_asked_for(tmp_path: Path) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        transfer = await halfway(it, a, b, 3 * MIB, 2 * MIB)
+
+        def lose(step: str) -> None:
+            if step == "receipt":
+                a.wire.down = True
+                raise StoreError("the link is lost just before the receipt leaves")
+
+        await b.stop()
+        a.wire.go()
+        await it.start(b, step=lose)
+        await b.until(transfer, State.SEALED)
+        await until(lambda: a.wire.down)
+        await a.wire.cut()
+        a.wire.down = False
+        await a.until(transfer, State.SEALED)
+        assert b.audit(transfer).count(("seal", "ok")) == 1
+        assert b.vault() == [f"{transfer}.tar.age"]
