@@ -63,7 +63,7 @@ class Intake:
             SourceChangedError: An index came with another digest than before.
             IntegrityError: A chunk is not what its header says.
         """
-        claims_in, claims_out = trio.open_memory_channel[ReceivedChunk](limits.CHUNKS_IN_FLIGHT)
+        claims_in, claims_out = trio.open_memory_channel[ReceivedChunk](limits.CLAIM_GROUP)
         work_in, work_out = trio.open_memory_channel[ReceivedChunk](limits.CLAIM_GROUP)
         try:
             with one_error():
@@ -108,11 +108,9 @@ class Intake:
         with work:
             async for first in waiting:
                 group = [first]
-                while len(group) < limits.CLAIM_GROUP:
-                    try:
-                        group.append(waiting.receive_nowait())
-                    except (trio.WouldBlock, trio.EndOfChannel):
-                        break
+                with trio.move_on_after(limits.CLAIM_LINGER_SECONDS), suppress(trio.EndOfChannel):
+                    while len(group) < limits.CLAIM_GROUP:
+                        group.append(await waiting.receive())
                 pairs = [(chunk.header.index, chunk.header.digest) for chunk in group]
                 if await self.station.write(self._claimed, pairs):
                     raise SourceChangedError("a chunk came again with other bytes than before")

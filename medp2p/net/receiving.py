@@ -13,7 +13,7 @@ from medp2p.proto.records import FULL_RECORD_BYTES, ReceiveCipher, sealed_bytes
 class ReceivedChunk:
     """A chunk as it came off the wire, still sealed, in a pooled buffer.
 
-    Release it when it is opened or not wanted: the link holds LINK_CHUNKS of them.
+    Release it when it is opened or not wanted: the link holds RECEIVE_CHUNKS of them.
 
     Attributes:
         header: Index, length and digest as the peer says; the length is true.
@@ -63,7 +63,7 @@ class FrameSource:
         self._cipher = cipher
         self._reader = FrameReader(cipher, pairing=pairing)
         self._record = memoryview(bytearray(FULL_RECORD_BYTES))
-        self._pool = BufferPool(limits.LINK_CHUNKS, sealed_bytes(limits.CHUNK_BYTES))
+        self._pool = BufferPool(limits.RECEIVE_CHUNKS, sealed_bytes(limits.CHUNK_BYTES))
         self._body_left = 0
 
     async def next_frame(self) -> ControlFrame | ChunkStart:

@@ -69,8 +69,9 @@ async def test_frames_leave_in_the_order_of_reservation(autojump_clock: MockCloc
 
 
 async def test_chunks_are_bounded_both_ways(autojump_clock: MockClock) -> None:
-    """A receiver that takes nothing holds the sender back at LINK_CHUNKS each way."""
-    count = 4 * limits.LINK_CHUNKS
+    """A receiver that takes nothing holds the sender back, and holds so many itself."""
+    bound = limits.RECEIVE_CHUNKS
+    count = bound + 4 * limits.LINK_CHUNKS
     reserved = 0
 
     async def send_every_chunk(link: Link) -> None:
@@ -83,13 +84,13 @@ async def test_chunks_are_bounded_both_ways(autojump_clock: MockClock) -> None:
         async with linked(unbuffered=True) as (left, right), trio.open_nursery() as nursery:
             await to_streaming(left, right, count * MIB)
             nursery.start_soon(send_every_chunk, left)
-            held = [await right.receive() for _ in range(limits.LINK_CHUNKS)]
+            held = [await right.receive() for _ in range(bound)]
             await trio.sleep(limits.SEND_SECONDS / 2)
-            assert reserved == 2 * limits.LINK_CHUNKS
+            assert reserved == bound + limits.LINK_CHUNKS
             for chunk in held:
                 assert isinstance(chunk, ReceivedChunk)
                 chunk.release()
-            for index in range(limits.LINK_CHUNKS, count):
+            for index in range(bound, count):
                 assert await take_chunk(right) == (index, bytes(MIB))
 
 
