@@ -152,8 +152,35 @@ _FIRST: tuple[str, ...] = (
     )""",
 )
 
+#: What the receiver's own look at the sealed files found; targets with a name; what was released
+#: where, and for how long.
+_SECOND: tuple[str, ...] = (
+    "ALTER TABLE transfers ADD COLUMN checked_ms INTEGER",
+    "ALTER TABLE transfers ADD COLUMN check_result TEXT",
+    """CREATE TABLE targets (
+        name TEXT PRIMARY KEY,
+        target TEXT NOT NULL,
+        created_ms INTEGER NOT NULL,
+        created_by TEXT NOT NULL
+    )""",
+    # The folder, and the files of a release for a time: sealed in blobs, owner "release N".
+    """CREATE TABLE releases (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        transfer TEXT NOT NULL,
+        peer_name TEXT NOT NULL,
+        released_ms INTEGER NOT NULL,
+        released_by TEXT NOT NULL,
+        files INTEGER NOT NULL,
+        until_ms INTEGER,
+        over TEXT,
+        over_ms INTEGER
+    )""",
+    "CREATE INDEX releases_open ON releases (released_ms) WHERE over IS NULL",
+    "CREATE INDEX releases_by_transfer ON releases (transfer)",
+)
+
 #: Migration n (from 1) is at n - 1.
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST,)
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _SECOND)
 
 
 def version(connection: sqlite3.Connection) -> int:

@@ -49,6 +49,8 @@ class TransferRow:
         error: ``MedP2PError.to_json`` without names of files.
         skipped: Entries that the scan left out.
         erasing: Its file and key are being erased; gone on with after a restart.
+        checked_ms: When the receiver had looked at the sealed files itself.
+        check_result: What it found then: "agrees", "differs", "no-label" or "broken".
     """
 
     id: str
@@ -76,6 +78,8 @@ class TransferRow:
     error: dict[str, object] | None = None
     skipped: int = 0
     erasing: bool = False
+    checked_ms: int | None = None
+    check_result: str | None = None
 
 
 _COLUMNS = tuple(column.name for column in fields(TransferRow))
