@@ -151,8 +151,9 @@ CLAIM_GROUP = 16
 #: How long a group waits to become whole: at 500 MB/s it takes 30 ms; a slower link loses
 #: nothing by smaller groups.
 CLAIM_LINGER_SECONDS = 0.03
-#: Data written and not yet durable and journalled, at most; a flush begins at half of it.
-JOURNAL_GROUP_BYTES = 64 * MIB
+#: Data written and not yet durable and journalled, at most; a flush begins at half of it. With
+#: what a link holds besides, a kill costs 64 MiB.
+JOURNAL_GROUP_BYTES = 32 * MIB
 JOURNAL_GROUP_SECONDS = 1.0
 
 # --- scans and couriers (daemon) ------------------------------------------------------------
@@ -257,6 +258,16 @@ DICOM_CHILD_FAILURES = 8
 #: One question to the child: head and tail; one answer: the facts with DICOM_REFERENCES names.
 DICOM_QUESTION_BYTES = DICOM_MAX_HEAD_BYTES + 64 * KIB
 DICOM_ANSWER_BYTES = 16 * MIB
+#: Children that read headers: two cores are what a workstation has to spare.
+DICOM_CHILDREN = 2
+#: Files that one of them is asked about at a time: some MB, and a few words of progress a second.
+DICOM_BATCH_FILES = 128
+#: Files whose facts are kept in memory, for the next send of the same folder: some 50 MB.
+DICOM_KNOWN_FILES = 50_000
+#: A file written to within the first time is looked at again after the second: whoever copies or
+#: records writes several times a second. What escapes that fails the transfer, never mixes.
+GROWING_RECENT_SECONDS = 2.0
+GROWING_LOOK_SECONDS = 0.5
 #: Files named in one finding; the rest is a count.
 FINDING_FILES = 5
 FINDING_CHARS = 600

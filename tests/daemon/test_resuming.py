@@ -21,7 +21,7 @@ from tests.helpers.stations import (
 MIB = limits.MIB
 #: What may have passed the wire and not be journalled: a group, what both ends hold in flight,
 #: and what the kernel keeps of a loopback connection.
-UNPROVED_BYTES = limits.JOURNAL_GROUP_BYTES + 2 * limits.CHUNKS_IN_FLIGHT * MIB + 12 * MIB
+UNPROVED_BYTES = limits.JOURNAL_GROUP_BYTES + limits.RECEIVE_CHUNKS * MIB + 12 * MIB
 #: Records, headers, offers and manifests.
 OVERHEAD = 1.002
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from examples.forwarder import Forwarder
-from medp2p.limits import CHUNK_BYTES, CHUNKS_IN_FLIGHT, JOURNAL_GROUP_BYTES
+from medp2p.limits import CHUNK_BYTES, JOURNAL_GROUP_BYTES, RECEIVE_CHUNKS
 from tests.e2e.harness import Hospital, Workstation, introduce, tree_bytes, tree_digest, wait_until
 
 pytestmark = pytest.mark.e2e
@@ -87,7 +87,7 @@ def test_a_kill_in_the_middle_costs_little(
     link.forwarder.go()
     link.finish(tmp_path)
     # Starting over would cost 80 % more: 126 MB.
-    lost = JOURNAL_GROUP_BYTES + CHUNKS_IN_FLIGHT * CHUNK_BYTES + BUFFERS_BYTES
+    lost = JOURNAL_GROUP_BYTES + RECEIVE_CHUNKS * CHUNK_BYTES + BUFFERS_BYTES
     assert link.forwarder.forward < link.size + lost + OVERHEAD_BYTES
 
 
@@ -105,7 +105,7 @@ def test_stopped_in_the_middle_it_is_parked(link: Link, tmp_path: Path) -> None:
     link.ct.start()
     link.forwarder.go()
     link.finish(tmp_path)
-    in_flight = 2 * (CHUNKS_IN_FLIGHT * CHUNK_BYTES + BUFFERS_BYTES)
+    in_flight = 2 * (RECEIVE_CHUNKS * CHUNK_BYTES + BUFFERS_BYTES)
     assert link.forwarder.forward < link.size + in_flight + OVERHEAD_BYTES
 
 
@@ -116,7 +116,7 @@ def test_cuts_at_random_places(link: Link, tmp_path: Path) -> None:
         link.forwarder.cut_at(link.size * place // 1000)
         link.forwarder.wait_cuts(number)
     link.finish(tmp_path)
-    in_flight = len(places) * (CHUNKS_IN_FLIGHT * CHUNK_BYTES + BUFFERS_BYTES)
+    in_flight = len(places) * (RECEIVE_CHUNKS * CHUNK_BYTES + BUFFERS_BYTES)
     assert link.forwarder.forward < link.size + in_flight + OVERHEAD_BYTES
 
 
