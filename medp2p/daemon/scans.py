@@ -4,6 +4,7 @@ A scan lives in memory until it is confirmed; only then anything of it is kept, 
 """
 
 import logging
+import time
 from dataclasses import dataclass, field
 
 import trio
@@ -12,6 +13,9 @@ from medp2p import digest, limits
 from medp2p.daemon import endings, offers, papers, views
 from medp2p.daemon.live import Bell
 from medp2p.daemon.station import Station
+from medp2p.dicom.checks import check
+from medp2p.dicom.label import build_label, encode_label
+from medp2p.dicom.patients import Item
 from medp2p.errors import ConflictError, MedP2PError, NotFoundError, SourceError, UsageError
 from medp2p.layout import LAYOUT_VERSION, Layout, pages
 from medp2p.model import (
@@ -40,7 +44,9 @@ class Job:
 
     Attributes:
         peer: Local name of the peer it is meant for.
-        found: What the walk found, once it is done.
+        found: What the walk found, once all is done.
+        items: What each file of it says.
+        inspected: Files whose headers were read so far.
     """
 
     id: str
@@ -48,6 +54,8 @@ class Job:
     files: int = 0
     file_bytes: int = 0
     found: Scan | None = None
+    items: list[Item] = field(default_factory=list)
+    inspected: int = 0
     error: MedP2PError | None = None
     bell: Bell = field(default_factory=Bell)
     started: float = field(default_factory=trio.current_time)
@@ -68,6 +76,7 @@ class Job:
             "state": self.state,
             "files": self.files,
             "bytes": self.file_bytes,
+            "inspected": self.inspected,
             "entries": None if self.found is None else len(self.found.entries),
             "skipped": [views.named(item.path) | {"why": item.why} for item in skipped],
             "error": None
@@ -142,6 +151,8 @@ class Scans:
                 lambda: station.stopping or job.id not in self._jobs,
                 limiter=station.walk_limiter,
             )
+            note(found.files, found.file_bytes)
+            job.items = await self._inspect(job, found)
         except MedP2PError as error:
             job.error = error
         except Exception as error:  # noqa: BLE001 - one selection must not end the daemon
@@ -150,8 +161,20 @@ class Scans:
             job.error = SourceError("the selection cannot be read: unexpected error, see the log")
         else:
             job.found = found
-            job.files, job.file_bytes = found.files, found.file_bytes
         job.bell.ring()
+
+    async def _inspect(self, job: Job, found: Scan) -> list[Item]:
+        def progress(inspected: int) -> None:
+            job.inspected = inspected
+            job.bell.ring()
+
+        station = self._station
+        return await station.inspectors.inspect(
+            found,
+            progress,
+            lambda: station.stopping or job.id not in self._jobs,
+            station.now_ms(),
+        )
 
     async def queue(
         self, actor: Actor, scan_id: str, peer_name: str, note: str, priority: str
@@ -171,7 +194,7 @@ class Scans:
             raise UsageError("priority is stat or routine")
         peer = await self._station.read(peers.get, peer_name)
         queued = await trio.to_thread.run_sync(
-            _prepare, self._station, peer, job.found, note, Priority(priority)
+            _prepare, self._station, peer, job, note, Priority(priority)
         )
         await self._station.write(_keep, self._station, actor, job, queued)
         self._jobs.pop(scan_id, None)
@@ -184,10 +207,12 @@ class _Queued:
     offer: Offer
 
 
-def _prepare(
-    station: Station, peer: PeerRow, found: Scan, note: str, priority: Priority
-) -> _Queued:
+def _prepare(station: Station, peer: PeerRow, job: Job, note: str, priority: Priority) -> _Queued:
     """Compute everything that the offer binds. Blocking."""
+    found = job.found
+    if found is None:
+        raise ConflictError("that scan is not ready")
+    findings = check(job.items, today=time.strftime("%Y%m%d"))
     geometry = Layout(found.entries)
     hasher = digest.ManifestHasher()
     size = 0
@@ -210,7 +235,7 @@ def _prepare(
         file_bytes=found.file_bytes,
         priority=priority.value,
         created_ms=now,
-        label=b"",
+        label=encode_label(build_label(job.items, findings)),
         note=note,
     )
     bound = offers.offer_of(station, peer, unbound, outgoing=True)

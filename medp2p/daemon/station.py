@@ -15,6 +15,7 @@ from medp2p.daemon.book import Book
 from medp2p.daemon.config import Config
 from medp2p.daemon.events import Events
 from medp2p.daemon.home import Home
+from medp2p.daemon.inspecting import Inspectors
 from medp2p.daemon.ledger import Ledger
 from medp2p.daemon.live import Bell, Board
 from medp2p.model import Actor, State, transfer_id_to_bytes
@@ -32,8 +33,8 @@ from medp2p.vault.transfers import TransferRow
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: Features of this software that go beyond protocol 1; none yet.
-FEATURES: list[str] = []
+#: Features of this software that go beyond protocol 1 (docs/PROTOCOL.md, "Features").
+FEATURES: list[str] = ["recall", "expiring"]
 
 #: What the daemon does on its own account.
 RULE = Actor(os_user=None, via="rule")
@@ -78,6 +79,7 @@ class Station:
     #: a hung file system stops its own kind of work only.
     whole_limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(3))
     walk_limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(8))
+    inspectors: Inspectors = field(default_factory=Inspectors)
     release_bell: Bell = field(default_factory=Bell)
     own_bugs: int = 0
     listen_stats: ListenStats = field(default_factory=ListenStats)

@@ -85,7 +85,9 @@ async def run(
         stack.callback(store.close)
         with store.read() as tx:
             check_keys(tx, home, keys)
-        await _run(_station(home, keys, config, store, step), services)
+        station = _station(home, keys, config, store, step)
+        stack.callback(station.inspectors.close)
+        await _run(station, services)
 
 
 def _station(

@@ -6,8 +6,10 @@ from typing import Any
 
 from medp2p import limits
 from medp2p.daemon import papers
+from medp2p.daemon.labels import label_view
 from medp2p.daemon.station import Station
-from medp2p.errors import SealBrokenError, StoreError, VaultLockedError
+from medp2p.dicom.label import decode_label_untrusted
+from medp2p.errors import RemoteProtocolError, SealBrokenError, StoreError, VaultLockedError
 from medp2p.identity import encode_peer_id, fingerprint_text, key_words
 from medp2p.model import WHOLE, Direction, Entry, Kind, State
 from medp2p.text import path_text, rfc3339
@@ -71,8 +73,9 @@ def with_papers(tx: Tx, station: Station, row: TransferRow) -> Json:
     view = transfer(station, row)
     try:
         if papers.get(tx, station, row.id, papers.SUMMARY) is not None:
-            view["label"] = None
-            view["note"] = papers.summary(tx, station, row.id).note
+            offer = papers.summary(tx, station, row.id)
+            view["note"] = offer.note
+            view["label"] = label(offer.label)
         released = papers.get(tx, station, row.id, papers.RELEASED)
         if released is not None:
             view["releases"] = json.loads(released)
@@ -87,12 +90,25 @@ def with_papers(tx: Tx, station: Station, row: TransferRow) -> Json:
                 view["reason"] = {"code": "declined", "text": why, "since": since}
     except VaultLockedError:
         view.pop("label", None)
-    except (SealBrokenError, StoreError) as error:  # one damaged row must not hide the others
+    except (
+        SealBrokenError,
+        StoreError,
+        RemoteProtocolError,
+    ) as error:  # one damaged row must not hide the others
         view["label"] = None
         view["error"] = error.to_json()
     else:
         view.setdefault("label", None)
     return view
+
+
+def label(data: bytes) -> Json | None:
+    """Return the label of an offer; None if it carries none.
+
+    Raises:
+        RemoteProtocolError: It is damaged.
+    """
+    return label_view(decode_label_untrusted(data)) if data else None
 
 
 def full(tx: Tx, station: Station, row: TransferRow, *, entries: bool) -> Json:

@@ -220,6 +220,7 @@ class Workstation:
             with self.scope:
                 await self._run()
         finally:
+            self.station.inspectors.close()
             self.station.store.close()
             self.stopped.set()
 
