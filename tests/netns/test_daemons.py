@@ -1,0 +1,109 @@
+"""Whole daemons in two network namespaces: paired by mDNS, moved, cut off, and still delivering.
+
+The cable is paced (tc tbf), so that a transfer has a middle.
+"""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.harness import COMMAND, Workstation, environment, wait_until
+from tests.netns.test_mdns import Cable
+from tests.tools import need_network_namespaces, need_tool
+
+pytestmark = [pytest.mark.netns, pytest.mark.slow]
+
+#: 40 MB take some eight seconds.
+RATE = "40mbit"
+SIZE = 40_000_000
+
+
+class Ward(Workstation):
+    """A workstation whose daemon lives in a namespace and uses mDNS."""
+
+    namespace: str = ""
+
+    def launch(self) -> "subprocess.Popen[bytes]":
+        inside = ["ip", "netns", "exec", self.namespace]
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                [*inside, *COMMAND, "daemon"],
+                env=environment(self.home),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+
+@pytest.fixture
+def cable() -> Iterator[Cable]:
+    cable = Cable(need_network_namespaces())
+    tc = need_tool("tc")
+    try:
+        cable.up()
+        cable.plug_in("a", "10.88.0.1/24")
+        cable.plug_in("b", "10.88.0.2/24")
+        inside = [cable.ip, "netns", "exec", cable.names["a"], tc]
+        shape = ["tbf", "rate", RATE, "burst", "64kb", "latency", "200ms"]
+        subprocess.run([*inside, "qdisc", "add", "dev", "eth0", "root", *shape], check=True)
+        yield cable
+    finally:
+        cable.down()
+
+
+@pytest.fixture
+def wards(cable: Cable, tmp_path: Path) -> Iterator[tuple[Ward, Ward]]:
+    both = []
+    for side in "ab":
+        ward = Ward(home=tmp_path / f"ward-{side}", port=0, log=tmp_path / f"ward-{side}.log")
+        ward.namespace = cable.names[side]
+        ward.cli("init", "--name", ward.name).ok()
+        both.append(ward)
+    try:
+        for ward in both:
+            ward.start()
+        yield both[0], both[1]
+    finally:
+        for ward in both:
+            if ward.daemon is not None:
+                ward.kill()
+
+
+def test_paired_by_mdns_moved_and_cut_off_it_delivers(
+    cable: Cable, wards: tuple[Ward, Ward], tmp_path: Path
+) -> None:
+    a, b = wards
+    with a.open_cli("pair") as shown:
+        assert shown.stdout is not None
+        code = json.loads(shown.stdout.readline())["code"]
+        joined = b.cli("pair", code)
+        assert joined.code == 0, (joined, a.log_text(), b.log_text())
+        assert shown.wait(30) == 0
+    seen = wait_until(lambda: [row for row in a.cli("nearby").document if row["peer"] == "ward-b"])
+    assert any(where.startswith("10.88.0.2:") for where in seen[0]["addresses"])
+
+    b.cli("peers", "set", "ward-a", "accept=auto").ok()
+    source = tmp_path / "scan.bin"
+    source.write_bytes(bytes(range(256)) * (SIZE // 256))
+    sent = a.send("ward-b", source)
+    wait_until(lambda: b.row("inbox", sent)["bytes_done"] > SIZE // 8 if _known(b, sent) else False)
+
+    # The receiver gets another address in the middle: nobody tells the sender but mDNS.
+    cable.on("b", "address", "flush", "dev", "eth0")
+    cable.on("b", "address", "add", "10.88.0.77/24", "dev", "eth0")
+    wait_until(lambda: b.row("inbox", sent)["bytes_done"] > SIZE // 2, seconds=90)
+    # And the cable is out for a while.
+    cable.on("b", "link", "set", "eth0", "down")
+    assert b.row("inbox", sent)["state"] != "sealed"
+    cable.on("b", "link", "set", "eth0", "up")
+    a.wait_state("outbox", sent, "sealed", seconds=120)
+    b.cli("inbox", "release", sent, "--to", tmp_path / "out").ok()
+    assert (tmp_path / "out" / sent[:8] / "scan.bin").read_bytes() == source.read_bytes()
+
+
+def _known(ward: Ward, transfer: str) -> bool:
+    return any(row["id"] == transfer for row in ward.rows("inbox"))
