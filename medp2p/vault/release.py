@@ -17,6 +17,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from blake3 import blake3
+
 from medp2p import limits
 from medp2p.digest import chunk_digest, root_digest
 from medp2p.errors import (
@@ -27,14 +29,17 @@ from medp2p.errors import (
     ReleaseError,
 )
 from medp2p.layout import Bytes, FilePart, Layout
+from medp2p.model import Kind
 from medp2p.text import format_bytes
 from medp2p.vault.age_reader import SealReader
 from medp2p.vault.durable import Files, disk_errors
 from medp2p.vault.names import NameRules
 from medp2p.vault.stage import Stage, is_unpublished, remove_tree, stages_of
 from medp2p.vault.unpack import Unpacker
+from medp2p.vault.withdrawal import Kept
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+_EMPTY = blake3().digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,8 @@ def release(
     progress: Callable[[int], None],
     cancelled: Callable[[], bool],
     rules: NameRules | None = None,
+    examine: Callable[[bytes], None] | None = None,
+    listing: list[Kept] | None = None,
     publishing: Callable[[bytes], None] | None = None,
     random_bytes: Callable[[int], bytes] = os.urandom,
 ) -> Released:
@@ -81,6 +88,9 @@ def release(
         progress: Is told the bytes of the stream that are done, from this thread.
         cancelled: Is asked before each chunk.
         rules: Names that the target can hold; None: found out by trying.
+        examine: Is told the absolute path of the folder while it is staged, whole and checked:
+            what it raises ends the release. It must leave the files as they are.
+        listing: Is filled with what was made, before `publishing` is called.
         publishing: Is told the absolute path that the folder is about to get, just before:
             whoever keeps that can ask was_released after a crash.
         random_bytes: Source of the stage's name.
@@ -106,7 +116,9 @@ def release(
             stage = Stage(files, folder, name, random_bytes)
         try:
             with disk_errors(ReleaseError, "the release cannot be written"):
-                mapped = _unpack(stage, check, layout, files, rules)
+                mapped = _unpack(stage, check, layout, files, rules, listing)
+                if examine is not None:
+                    _examine(stage, where, examine)
                 tell = publishing or _tell_nobody
                 final = stage.publish(name, lambda found: tell(os.path.join(where, found)))
         except BaseException:
@@ -265,16 +277,61 @@ class _Check:
 
 
 def _unpack(
-    stage: Stage, check: _Check, layout: Layout, files: Files, rules: NameRules | None
+    stage: Stage,
+    check: _Check,
+    layout: Layout,
+    files: Files,
+    rules: NameRules | None,
+    listing: list[Kept] | None,
 ) -> list[tuple[bytes, bytes]]:
     """Fill the stage from the checked stream; return the names that were changed."""
     unpacker = Unpacker(stage, layout.entries, files, rules or stage.probe())
+    digests = _Digests()
+
+    def write(part: FilePart, data: memoryview) -> None:
+        digests.update(part, data)
+        unpacker.write(part, data)
+
     try:
-        check.run(unpacker.write)
+        check.run(unpacker.write if listing is None else write)
         unpacker.finish()
     finally:
         unpacker.close()
+    if listing is not None:
+        for index, entry in enumerate(layout.entries):
+            path = unpacker.target(index)
+            if entry.kind is Kind.DIRECTORY:
+                listing.append(Kept(path, -1))
+            else:
+                listing.append(Kept(path, entry.size, digests.of(index)))
     return unpacker.mapped
+
+
+class _Digests:
+    """BLAKE3 of each file of a stream; the bytes of one come together and in order."""
+
+    def __init__(self) -> None:
+        self._done: dict[int, bytes] = {}
+        self._index, self._content = -1, blake3()
+
+    def update(self, part: FilePart, data: memoryview) -> None:
+        if part.index != self._index:
+            self._done[self._index] = self._content.digest()
+            self._index, self._content = part.index, blake3()
+        self._content.update(data)
+
+    def of(self, index: int) -> bytes:
+        if index == self._index:
+            return self._content.digest()
+        return self._done.get(index, _EMPTY)
+
+
+def _examine(stage: Stage, where: bytes, examine: Callable[[bytes], None]) -> None:
+    """Let somebody look at the staged files, who must not have touched them."""
+    before = stage.snapshot()
+    examine(os.path.join(where, stage.path))
+    if stage.snapshot() != before:
+        raise ReleaseError("the files were changed while they were staged")
 
 
 def _tell_nobody(path: bytes) -> None:

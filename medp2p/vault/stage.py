@@ -98,6 +98,29 @@ class Stage:
         parent = self.folder(folder)
         return self._files.create(name, 0o644, folder=parent, exact=False, step="release-write")
 
+    @property
+    def path(self) -> bytes:
+        """Where the files lie now, relative to the target."""
+        return self._name + b"/" + _INNER
+
+    def snapshot(self) -> dict[bytes, tuple[int, ...]]:
+        """Return what tells whether something below the root was changed, added or removed."""
+        found: dict[bytes, tuple[int, ...]] = {}
+        waiting = [b""]
+        while waiting:
+            path = waiting.pop()
+            folder = self.folder(path)
+            for name in map(os.fsencode, os.listdir(folder)):
+                inner = path + b"/" + name if path else name
+                it = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                if stat.S_ISDIR(it.st_mode):
+                    waiting.append(inner)
+                    found[inner] = (it.st_ino,)
+                else:
+                    kind = stat.S_IFMT(it.st_mode)
+                    found[inner] = (it.st_ino, kind, it.st_size, it.st_mtime_ns)
+        return found
+
     def publish(self, name: str, publishing: Callable[[bytes], None]) -> bytes:
         """Give the root its final name in the target and make that durable.
 

@@ -47,7 +47,7 @@ class Unpacker:
             descriptor = self._open
             if descriptor is None or part.index >= self._next:
                 self._make_until(part.index)
-                descriptor = self._open = self._stage.create(self._target(part.index))
+                descriptor = self._open = self._stage.create(self.target(part.index))
                 self._next = part.index + 1
             self._files.pwrite_all(descriptor, data, part.offset, step="release-write")
 
@@ -62,7 +62,7 @@ class Unpacker:
             self._make_until(len(self._entries))
             for index in range(len(self._entries) - 1, -1, -1):
                 if self._entries[index].kind is Kind.DIRECTORY:
-                    self._set_time(self._stage.folder(self._target(index)), index)
+                    self._set_time(self._stage.folder(self.target(index)), index)
 
     def close(self) -> None:
         """Close the file that is open, if any."""
@@ -76,9 +76,9 @@ class Unpacker:
             self.close()
         for index in range(self._next, end):
             if self._entries[index].kind is Kind.DIRECTORY:
-                self._stage.folder(self._target(index))
+                self._stage.folder(self.target(index))
             else:
-                descriptor = self._stage.create(self._target(index))
+                descriptor = self._stage.create(self.target(index))
                 self._set_time(descriptor, index)
                 os.close(descriptor)
         self._next = end
@@ -86,7 +86,8 @@ class Unpacker:
     def _entry(self, index: int) -> str:
         return f"entry {index + 1} of {len(self._entries)} cannot be written"
 
-    def _target(self, index: int) -> bytes:
+    def target(self, index: int) -> bytes:
+        """Return where an entry is made, below the root."""
         return self._names.target(self._entries[index].path)
 
     def _set_time(self, descriptor: int, index: int) -> None:
