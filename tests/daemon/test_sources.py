@@ -1,0 +1,143 @@
+"""Sources that change underneath: never a mix of old and new, and the file is named."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from medp2p import limits
+from medp2p.model import State
+from tests.helpers.stations import (
+    Lab,
+    Workstation,
+    pair_of,
+    random_bytes,
+    tree_of,
+    until,
+)
+
+MIB = limits.MIB
+NAME = "DOE^JANE.dcm"
+
+
+async def in_the_middle(it: Lab, a: Workstation) -> tuple[str, Path]:
+    """Queue a transfer and hold it amid its second file, whose path is returned too."""
+    files: dict[str, bytes | int] = {
+        "first.dcm": random_bytes(4 * MIB),
+        NAME: random_bytes(18 * MIB, 2),
+        "zlast.dcm": random_bytes(MIB, 3),
+    }
+    study = it.source("study", files)
+    a.wire.hold_at = a.wire.sent + 8 * MIB
+    transfer = await a.send("b", study)
+    await a.wire.wait_sent(a.wire.hold_at)
+    return transfer, study / NAME
+
+
+def keep_times(path: Path, change: Callable[[Path], None]) -> None:
+    """Change a file so that its modification time does not tell."""
+    before = path.stat()
+    change(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def overwrite(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.write(b"other")
+
+
+def truncate(path: Path) -> None:
+    os.truncate(path, 100)
+
+
+def replace(path: Path) -> None:
+    other = path.with_suffix(".new")
+    other.write_bytes(random_bytes(18 * MIB, 4))
+    other.replace(path)
+
+
+def copy(path: Path) -> None:
+    other = path.with_suffix(".new")
+    shutil.copy2(path, other)
+    other.replace(path)
+
+
+CHANGES: dict[str, Callable[[Path], None]] = {
+    "overwritten": overwrite,
+    "truncated": truncate,
+    "gone": Path.unlink,
+    "overwritten, times kept": lambda path: keep_times(path, overwrite),
+    "replaced, times kept": lambda path: keep_times(path, replace),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_a_change_in_the_middle_fails_and_names_the_file(tmp_path: Path, change: str) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        transfer, path = await in_the_middle(it, a)
+        CHANGES[change](path)
+        a.wire.go()
+        await a.until(transfer, State.FAILED)
+        await b.until(transfer, State.FAILED)
+        await until(lambda: b.vault() == [], "the part to be erased")
+        view = await a.desk.transfer("out", transfer, entries=False)
+        assert view["error"]["code"] == "source-changed"
+        assert NAME in view["error"]["text"]
+        row = a.row(transfer)
+        assert row is not None
+        assert "JANE" not in str(row.error), "names are kept sealed"
+        assert ("fail", "failure") in a.audit(transfer)
+        assert a.facts(transfer)[0][:2] == ("us", "failed")
+        theirs = await b.desk.transfer("in", transfer, entries=False)
+        assert "JANE" not in str(theirs["error"])
+
+
+@pytest.mark.parametrize("touch", [lambda path: path.chmod(0o600), copy])
+async def test_a_file_that_was_only_touched_goes_on(
+    tmp_path: Path, touch: Callable[[Path], None]
+) -> None:
+    """Another change time, or a copy with the same bytes: a virus scanner, a remount."""
+    async with pair_of(tmp_path) as (it, a, b):
+        transfer, path = await in_the_middle(it, a)
+        touch(path)
+        a.wire.go()
+        await a.until(transfer, State.SEALED)
+        folder = await b.released(transfer, tmp_path / "out")
+        assert tree_of(folder / "study") == tree_of(path.parent)
+
+
+async def test_a_change_of_what_was_sent_already_is_found_before_the_commit(
+    tmp_path: Path,
+) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        transfer, path = await in_the_middle(it, a)
+        overwrite(path.parent / "first.dcm")
+        a.wire.go()
+        await a.until(transfer, State.FAILED)
+        await b.until(transfer, State.FAILED)
+        view = await a.desk.transfer("out", transfer, entries=False)
+        assert "first.dcm" in view["error"]["text"]
+
+
+async def test_a_change_while_the_receiver_is_off(tmp_path: Path) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        await b.stop()
+        study = it.source("study", {NAME: b"x" * 1000, "other": b"y"})
+        transfer = await a.send("b", study)
+        overwrite(study / NAME)
+        await it.start(b)
+        await a.until(transfer, State.FAILED)
+        await b.until(transfer, State.FAILED)
+
+
+async def test_new_files_beside_are_not_sent(tmp_path: Path) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        transfer, path = await in_the_middle(it, a)
+        before = tree_of(path.parent)
+        (path.parent / "new.dcm").write_bytes(b"new")
+        a.wire.go()
+        await a.until(transfer, State.SEALED)
+        folder = await b.released(transfer, tmp_path / "out")
+        assert tree_of(folder / "study") == before
