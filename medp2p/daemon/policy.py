@@ -11,8 +11,10 @@ from typing import Literal
 
 from medp2p import limits
 from medp2p.daemon.address import format_address, parse_address
-from medp2p.daemon.config import parse_bytes
+from medp2p.daemon.config import parse_bytes, parse_seconds
+from medp2p.dicom.finding import LEVELS
 from medp2p.errors import UsageError
+from medp2p.text import escape_text
 
 Decision = Literal["accept", "ask", "block"]
 
@@ -23,6 +25,12 @@ DEFAULTS: Mapping[str, str] = {
     "max-bytes": "",
     "max-files": "",
     "address": "",
+    "confirm": "typed",
+    "domain": "internal",
+    "allow": "",
+    "allow-mixed": "no",
+    "undo": "",
+    "phone": "",
 }
 
 
@@ -101,6 +109,28 @@ def decide(settings: Mapping[str, str], file_bytes: int, files: int) -> Decision
     return "accept"
 
 
+def setting(settings: Mapping[str, str], key: str) -> str:
+    """Return one setting as it holds; a value that nobody knows any more is the default."""
+    value = settings.get(key) or DEFAULTS[key]
+    try:
+        return parse_setting(key, value) or DEFAULTS[key]
+    except UsageError:
+        return DEFAULTS[key]
+
+
+def undo_seconds(settings: Mapping[str, str], *, automatic: bool) -> int:
+    """Return how long an offer waits here before it leaves.
+
+    Args:
+        settings: Of the peer.
+        automatic: The peer told that it releases without a person.
+    """
+    if chosen := setting(settings, "undo"):
+        return int(chosen)
+    external = setting(settings, "domain") == "external"
+    return limits.UNDO_SECONDS if external or automatic else 0
+
+
 def _beyond(limit: str | None, number: int) -> bool:
     if not limit:
         return False
@@ -146,10 +176,48 @@ def _addresses(value: str) -> str:
     return ",".join(unique)
 
 
+def _one_of(*words: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value not in words:
+            raise ValueError(f"is not one of {', '.join(words)}")
+        return value
+
+    return parse
+
+
+def _allow(value: str) -> str:
+    codes = list(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
+    for code in codes:
+        if LEVELS.get(code) != "block":
+            known = ", ".join(sorted(code for code, level in LEVELS.items() if level == "block"))
+            raise ValueError(f"names what is no finding that blocks: {known}")
+    return ",".join(codes)
+
+
+def _undo(value: str) -> str:
+    plain = value.removesuffix("s").rstrip()
+    seconds = int(plain) if _is_number(plain) else parse_seconds(value)
+    if seconds > limits.MAX_UNDO_SECONDS:
+        raise ValueError(f"is more than {limits.MAX_UNDO_SECONDS} seconds")
+    return str(seconds)
+
+
+def _phone(value: str) -> str:
+    if len(value) > limits.MAX_TOLD_CHARS or escape_text(value) != value:
+        raise ValueError(f"is no plain text of {limits.MAX_TOLD_CHARS} characters at most")
+    return value
+
+
 _PARSERS: Mapping[str, Callable[[str], str]] = {
     "accept": _accept,
     "release": _release,
     "max-bytes": _max_bytes,
     "max-files": _max_files,
     "address": _addresses,
+    "confirm": _one_of("typed", "expect", "none"),
+    "domain": _one_of("internal", "external"),
+    "allow": _allow,
+    "allow-mixed": _one_of("yes", "no"),
+    "undo": _undo,
+    "phone": _phone,
 }

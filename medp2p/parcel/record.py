@@ -3,6 +3,7 @@
 import os
 import sys
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -60,7 +61,6 @@ class Scan:
         skipped: What was left out.
         files: Regular files in the manifest.
         file_bytes: Sum of their sizes.
-        findings: What inspection of the contents has to say (none yet).
     """
 
     roots: tuple[bytes, ...]
@@ -72,7 +72,6 @@ class Scan:
     skipped: tuple[Skipped, ...]
     files: int
     file_bytes: int
-    findings: tuple[()] = ()
 
     def stat(self, index: int) -> FileStat:
         """Return what the entry of that number looked like."""
@@ -83,6 +82,26 @@ class Scan:
             self.ctime_ns[index],
             self.device[index],
             self.inode[index],
+        )
+
+    def only(self, numbers: Sequence[int], skipped: tuple[Skipped, ...]) -> "Scan":
+        """Return a scan of some of the entries.
+
+        Args:
+            numbers: Which ones, ascending.
+            skipped: What is said to be left out.
+        """
+        entries = tuple(self.entries[n] for n in numbers)
+        return Scan(
+            roots=self.roots,
+            entries=entries,
+            root_of=array("I", (self.root_of[n] for n in numbers)),
+            ctime_ns=array("q", (self.ctime_ns[n] for n in numbers)),
+            device=array("Q", (self.device[n] for n in numbers)),
+            inode=array("Q", (self.inode[n] for n in numbers)),
+            skipped=skipped,
+            files=sum(entry.kind is Kind.FILE for entry in entries),
+            file_bytes=sum(entry.size for entry in entries),
         )
 
     def disk_path(self, index: int) -> bytes:

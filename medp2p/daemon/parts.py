@@ -1,0 +1,237 @@
+"""What is made of a scan: one transfer, or one for each patient; each with label and findings.
+
+Pure: items in, parts out. What stops a part is decided here; who may let it pass
+stands in the peer's settings.
+"""
+
+import fnmatch
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from medp2p import limits
+from medp2p.daemon import policy
+from medp2p.dicom.agreement import Agreement, compare_dates, compare_ids, compare_names
+from medp2p.dicom.checks import check
+from medp2p.dicom.facts import Patient
+from medp2p.dicom.finding import LEVELS, Finding
+from medp2p.dicom.label import Label, build_label
+from medp2p.dicom.patients import Item, split_by_patient
+from medp2p.errors import CheckRefusedError, SourceError, UsageError
+from medp2p.model import Kind
+from medp2p.parcel.record import Scan, Skipped
+from medp2p.text import escape_text
+
+
+class TypedPatient(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whose files without a header are, as a person typed it."""
+
+    id: str = ""
+    issuer: str = ""
+    name: str = ""
+    birth_date: str = ""
+    sex: str = ""
+
+
+class Wishes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the sender asks of a scan.
+
+    Attributes:
+        exclude: Patterns of paths or names that stay here.
+        split: One transfer for each patient.
+        typed: Whose the files without a header are.
+        no_patient_data: The files without a header hold none.
+        allow: Codes of findings that may pass.
+    """
+
+    exclude: tuple[str, ...] = ()
+    split: bool = False
+    typed: TypedPatient | None = None
+    no_patient_data: bool = False
+    allow: tuple[str, ...] = ()
+
+    def check(self) -> "Wishes":
+        """Return the wishes themselves.
+
+        Raises:
+            UsageError: They contradict themselves, or cannot be understood.
+        """
+        if unknown := sorted(set(self.allow) - LEVELS.keys()):
+            raise UsageError(f"no finding has the code {unknown[0]!r}")
+        if len(self.exclude) > limits.MAX_EXCLUDES or not all(self.exclude):
+            raise UsageError("patterns to exclude are some, and not empty")
+        if self.typed is None:
+            return self
+        if self.no_patient_data:
+            raise UsageError("either whose the files are, or that they hold no patient data")
+        words = msgspec.structs.asdict(self.typed)
+        if any(len(word) > limits.DICOM_VALUE_CHARS for word in words.values()):
+            raise UsageError("the typed label is too long")
+        if sum(bool(words[name].strip()) for name in ("id", "name", "birth_date")) < 2:
+            raise UsageError(
+                "a typed label needs two of patient id, name and birth date",
+                hint="--patient-id, --patient-name, --birth-date",
+            )
+        return self
+
+    @property
+    def patient(self) -> Patient | None:
+        """Return the typed patient as a label has it."""
+        if self.typed is None:
+            return None
+        words = {k: escape_text(v.strip()) for k, v in msgspec.structs.asdict(self.typed).items()}
+        words["birth_date"] = words["birth_date"].replace("-", "")
+        return Patient(**words)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """What becomes one transfer.
+
+    Attributes:
+        found: Its part of the scan.
+        label: What a person must check.
+        findings: All of them; the label has as many as fit.
+        stops: Findings that nobody let pass.
+    """
+
+    found: Scan
+    label: Label
+    findings: tuple[Finding, ...]
+    stops: tuple[Finding, ...]
+
+
+def without(found: Scan, patterns: Sequence[str]) -> Scan:
+    """Return a scan without what the patterns name, and without what lies below that.
+
+    Raises:
+        SourceError: Nothing is left.
+    """
+    if not patterns:
+        return found
+    out: set[bytes] = set()
+    kept = []
+    for number, entry in enumerate(found.entries):
+        parent = entry.path.rpartition(b"/")[0]
+        if parent in out or _is_named(entry.path, patterns):
+            if entry.kind is Kind.DIRECTORY:
+                out.add(entry.path)
+        else:
+            kept.append(number)
+    skipped = tuple(
+        item for item in found.skipped
+        if item.path.rpartition(b"/")[0] not in out and not _is_named(item.path, patterns)
+    )  # fmt: skip
+    if not kept:
+        raise SourceError("nothing is left of the selection", hint="look at the --exclude patterns")
+    return found.only(kept, skipped)
+
+
+def _is_named(path: bytes, patterns: Sequence[str]) -> bool:
+    whole = path.decode(errors="surrogateescape")
+    names = (whole, whole.rpartition("/")[2])
+    return any(
+        fnmatch.fnmatchcase(name, pattern.rstrip("/")) for pattern in patterns for name in names
+    )
+
+
+def make_parts(
+    found: Scan, items: Sequence[Item], wishes: Wishes, settings: Mapping[str, str], today: str
+) -> list[Part]:
+    """Return the parts of a scan, in the order of their files.
+
+    Args:
+        found: What the walk found, without what was excluded.
+        items: What its files say, in their order.
+        wishes: Checked.
+        settings: Of the peer.
+        today: YYYYMMDD.
+    """
+    if not wishes.split:
+        return [_part(found, items, wishes, settings, today)]
+    numbers = [n for n, entry in enumerate(found.entries) if entry.kind is Kind.FILE]
+    groups = split_by_patient(items)
+    if not any(group.patient for group in groups):
+        return [_part(found, items, wishes, settings, today)]
+    nobody = [n for group in groups if group.patient is None for n in group.files]
+    left = tuple(Skipped(items[n].path, "no-patient") for n in nobody)
+    parts: list[Part] = []
+    for group in groups:
+        if group.patient is None:
+            continue
+        # What is of nobody is told once, with the first part.
+        skipped = (*found.skipped, *left) if not parts else ()
+        mine = found.only(_with_folders(found, [numbers[n] for n in group.files]), skipped)
+        parts.append(_part(mine, [items[n] for n in group.files], wishes, settings, today))
+    return parts
+
+
+def _with_folders(found: Scan, files: Sequence[int]) -> list[int]:
+    """Return files and the folders above them, ascending."""
+    above: set[bytes] = set()
+    for number in files:
+        folder = found.entries[number].path.rpartition(b"/")[0]
+        while folder and folder not in above:
+            above.add(folder)
+            folder = folder.rpartition(b"/")[0]
+    folders = {
+        n for n, entry in enumerate(found.entries)
+        if entry.kind is Kind.DIRECTORY and entry.path in above
+    }  # fmt: skip
+    return sorted(folders | set(files))
+
+
+def _part(
+    found: Scan, items: Sequence[Item], wishes: Wishes, settings: Mapping[str, str], today: str
+) -> Part:
+    findings = tuple(check(items, today=today))
+    passing = _passing(findings, wishes, settings)
+    stops = tuple(
+        one for one in findings if one.level in ("block", "hold") and one.code not in passing
+    )
+    label = build_label(
+        items,
+        findings,
+        typed=wishes.patient,
+        no_patient_data=wishes.no_patient_data,
+        allowed=sorted(passing & {one.code for one in findings}),
+    )
+    if label.loose == 0:  # what was typed is about files without a patient of their own
+        _check_typed(label)
+        label = msgspec.structs.replace(label, typed=None, no_patient_data=False)
+    return Part(found=found, label=label, findings=findings, stops=stops)
+
+
+def _passing(
+    findings: Sequence[Finding], wishes: Wishes, settings: Mapping[str, str]
+) -> frozenset[str]:
+    """Return the codes that the sender lets pass and may."""
+    permitted = set(filter(None, policy.setting(settings, "allow").split(",")))
+    if policy.setting(settings, "allow-mixed") == "yes":
+        permitted.add("mixed-patients")
+    permitted.add("same-instance")  # to keep both is a choice, and both are kept
+    return frozenset(code for code in wishes.allow if LEVELS[code] != "block" or code in permitted)
+
+
+def _check_typed(label: Label) -> None:
+    """Compare a typed patient with those of the headers.
+
+    Raises:
+        CheckRefusedError: The headers name somebody else.
+    """
+    typed = label.typed
+    if typed is None:
+        return
+    for line in label.patients:
+        one = line.patient
+        found = (
+            compare_ids(typed, one, one_domain=True),
+            compare_names(typed.name, one.name),
+            compare_dates(typed.birth_date, one.birth_date),
+        )
+        if Agreement.DIFFERENT in found:
+            raise CheckRefusedError(
+                "the files have headers, and those name somebody else than what was typed",
+                hint="a typed label is for files without a header",
+            )
