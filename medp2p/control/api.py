@@ -81,6 +81,7 @@ class StartScan(_Body):
 
     peer: str
     paths_b64: list[bytes]
+    wishes: dict[str, Any] = {}
 
 
 class QueueTransfer(_Body):
@@ -90,6 +91,14 @@ class QueueTransfer(_Body):
     peer: str
     note: str = ""
     priority: Literal["stat", "routine"] = "routine"
+    part: int = 0
+    confirmation: dict[str, Any] = {}
+
+
+class Reveal(_Body):
+    """Body of POST /v1/scans/{id}/reveal."""
+
+    part: int = 0
 
 
 class Decline(_Body):
@@ -173,12 +182,20 @@ async def _join(desk: Desk, call: Call) -> Any:
 
 async def _scan(desk: Desk, call: Call) -> Any:
     body = call.body(StartScan)
-    return await desk.scan(call.actor, body.peer, body.paths_b64)
+    return await desk.scan(call.actor, body.peer, body.paths_b64, body.wishes)
 
 
 async def _send(desk: Desk, call: Call) -> Any:
     body = call.body(QueueTransfer)
-    return await desk.send(call.actor, body.scan, body.peer, body.note, body.priority)
+    return await desk.send(
+        call.actor,
+        body.scan,
+        body.peer,
+        body.note,
+        body.priority,
+        body.part,
+        body.confirmation,
+    )
 
 
 async def _audit(desk: Desk, call: Call) -> Any:
@@ -219,6 +236,11 @@ TABLE: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/pairing/join", _join),
     ("POST", "/scans", _scan),
     ("GET", "/scans/{id}", lambda desk, call: desk.scan_state(call.path["id"], call.flag("wait"))),
+    (
+        "POST",
+        "/scans/{id}/reveal",
+        lambda desk, call: desk.reveal(call.actor, call.path["id"], call.body(Reveal).part),
+    ),
     ("GET", "/transfers", _transfers),
     ("POST", "/transfers", _send),
     (

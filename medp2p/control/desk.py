@@ -114,13 +114,16 @@ class Desk(Protocol):
         """
         ...
 
-    async def scan(self, actor: Actor, peer: str, paths: list[bytes]) -> Json:
+    async def scan(
+        self, actor: Actor, peer: str, paths: list[bytes], wishes: Json | None = None
+    ) -> Json:
         """Start to walk sources for a transfer to a peer.
 
         Args:
             actor: Who asks.
             peer: Refused at once when unknown.
             paths: Absolute, but not normalised: "." and ".." and links are the walk's to judge.
+            wishes: docs/CLI.md, "The API": ``exclude, split, typed, no_patient_data, allow``.
 
         Returns:
             As ``scan_state``.
@@ -131,7 +134,11 @@ class Desk(Protocol):
         """Return how far a scan is.
 
         Keys: ``scan`` (id), ``state`` ("scanning", "done" or "failed"), ``files, bytes,
-        skipped`` (list of ``{path, path_b64, why}``), ``error`` (null or error object).
+        inspected`` (files whose headers were read), ``skipped`` (list of ``{path, path_b64,
+        why}``), ``error`` (null or error object), and ``parts``, once it is done: what becomes
+        one transfer each, ``{part, files, bytes, skipped, wants, asked, purpose_wanted, masked,
+        stops, findings, label}``. ``wants`` is "typed", "expect", "label" or "yes"; ``asked``
+        are the patients of whom something must be typed, in that order.
 
         Args:
             scan: Its id.
@@ -139,8 +146,34 @@ class Desk(Protocol):
         """
         ...
 
-    async def send(self, actor: Actor, scan: str, peer: str, note: str, priority: str) -> Json:
-        """Queue a transfer durably from a finished scan; return it as ``transfer`` does."""
+    async def reveal(self, actor: Actor, scan: str, part: int) -> Json:
+        """Return the label of a part with nothing masked; audited."""
+        ...
+
+    async def send(
+        self,
+        actor: Actor,
+        scan: str,
+        peer: str,
+        note: str,
+        priority: str,
+        part: int = 0,
+        confirmation: Json | None = None,
+    ) -> Json:
+        """Queue a transfer durably from a part of a finished scan; return it.
+
+        Args:
+            actor: Who asks.
+            scan: Its id.
+            peer: For whom the scan was made.
+            note: Told to the receiver.
+            priority: "stat" or "routine".
+            part: Number of the part.
+            confirmation: docs/CLI.md, "The API": ``answers, expect, yes, purpose``.
+
+        Raises:
+            CheckRefusedError: A finding stops it, or it is not confirmed as the peer wants it.
+        """
         ...
 
     async def transfers(self, direction: str) -> list[Json]:

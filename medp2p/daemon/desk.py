@@ -8,20 +8,24 @@ import logging
 import os
 import shutil
 from collections.abc import AsyncGenerator
+from typing import TypeVar
 
+import msgspec
 import trio
 
 from medp2p import __version__
 from medp2p.daemon import doctor, endings, inbox, statements, views
 from medp2p.daemon.config import changed_keys, effective, load_config, restart_needed
+from medp2p.daemon.confirming import Confirmation
 from medp2p.daemon.outbox import OPEN, Outbox
 from medp2p.daemon.pairing import PairingDesk
+from medp2p.daemon.parts import Wishes
 from medp2p.daemon.peering import Peering
 from medp2p.daemon.scans import Scans
 from medp2p.daemon.sessions import Sessions
 from medp2p.daemon.station import Station
 from medp2p.daemon.views import Json
-from medp2p.errors import ConflictError
+from medp2p.errors import ConflictError, UsageError
 from medp2p.identity import encode_peer_id, key_words
 from medp2p.model import ENDED, WHOLE, Actor, Direction, State
 from medp2p.vault import peers, transfers
@@ -172,20 +176,38 @@ class Desk:
 
     # --- sending ----------------------------------------------------------------------
 
-    async def scan(self, actor: Actor, peer: str, paths: list[bytes]) -> Json:
+    async def scan(
+        self, actor: Actor, peer: str, paths: list[bytes], wishes: Json | None = None
+    ) -> Json:
         """Begin to walk sources meant for a peer."""
         del actor  # a scan changes nothing that is kept
         await self._station.read(peers.get, peer)
-        return self._scans.start(peer, paths).view()
+        return self._scans.start(peer, paths, _read(wishes, Wishes)).view()
 
     async def scan_state(self, scan: str, wait: bool) -> Json:
         """Return how far a scan is, at once or at its next change."""
         job = await self._scans.news(scan) if wait else self._scans.get(scan)
         return job.view()
 
-    async def send(self, actor: Actor, scan: str, peer: str, note: str, priority: str) -> Json:
-        """Queue a transfer durably from a finished scan."""
-        row = await self._scans.queue(actor, scan, peer, note, priority)
+    async def reveal(self, actor: Actor, scan: str, part: int) -> Json:
+        """Show the label of a part with nothing masked; audited."""
+        return await self._scans.reveal(actor, scan, part)
+
+    async def send(
+        self,
+        actor: Actor,
+        scan: str,
+        peer: str,
+        note: str,
+        priority: str,
+        part: int = 0,
+        confirmation: Json | None = None,
+    ) -> Json:
+        """Queue a transfer durably from a part of a finished scan."""
+        given = _read(confirmation, Confirmation)
+        row = await self._scans.queue(
+            actor, scan, peer, note, priority, part=part, confirmation=given
+        )
         self._outbox.wake(row.peer_key)
         return await self._touched(row)
 
@@ -283,6 +305,21 @@ class Desk:
             yield {"event": "status", "status": await self.status()}
             async for change in changes:
                 yield change
+
+
+_R = TypeVar("_R")
+
+
+def _read(value: Json | None, model: type[_R]) -> _R:
+    """Return what a request says as a model.
+
+    Raises:
+        UsageError: It is none; the text names the field.
+    """
+    try:
+        return msgspec.convert(value or {}, type=model)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"the request does not fit: {error}") from None
 
 
 def _incoming(row: TransferRow) -> bool:

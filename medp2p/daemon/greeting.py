@@ -1,5 +1,6 @@
 """What a hello tells of a peer, and what in it is an alarm."""
 
+from medp2p.daemon import undoing
 from medp2p.daemon.station import PEER, Station
 from medp2p.errors import KeyAlarmError
 from medp2p.proto.messages import Hello
@@ -36,6 +37,7 @@ def note(
     }
     if changes or peer.last_seen_ms is None or now - peer.last_seen_ms > _SEEN_STEP_MS:
         peers.update(tx, peer.name, last_seen_ms=now, **changes)
+    undoing.note_policy(tx, peer.noise_key, hello.release_policy)
     return None
 
 

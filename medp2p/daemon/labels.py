@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import msgspec
-
 from medp2p.dicom.facts import Patient
 from medp2p.dicom.finding import Finding
 from medp2p.dicom.label import Label
@@ -68,19 +66,18 @@ def label_view(label: Label) -> Json:
     }
 
 
-def masked_view(label: Label, hide: "dict[str, str]", view: Json | None = None) -> Json:
-    """Return a label in which some words are replaced wherever they stand.
+def masked_view(view: Json, hide: dict[str, str]) -> Json:
+    """Return JSON in which some words are replaced wherever they stand.
 
     Args:
-        label: The label.
-        hide: What is hidden, and what is shown for it.
-        view: In place of that of the label.
+        view: Any.
+        hide: What is hidden, and what is shown for it; longer words first.
     """
-    shown: Json = _replaced(label_view(label) if view is None else view, hide)
+    shown: Json = _replaced(view, hide)
     return shown
 
 
-def _replaced(value: Any, hide: "dict[str, str]") -> Any:
+def _replaced(value: Any, hide: dict[str, str]) -> Any:
     if isinstance(value, str):
         for word, shown in hide.items():
             value = value.replace(word, shown)
@@ -90,8 +87,3 @@ def _replaced(value: Any, hide: "dict[str, str]") -> Any:
     if isinstance(value, list):
         return [_replaced(part, hide) for part in value]
     return value
-
-
-def patient_of(fields: dict[str, str]) -> Patient:
-    """Return a patient that a person typed."""
-    return msgspec.convert(fields, type=Patient)

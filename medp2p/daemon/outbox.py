@@ -9,6 +9,7 @@ from collections import Counter
 import trio
 
 from medp2p import limits
+from medp2p.daemon import undoing
 from medp2p.daemon.live import Bell
 from medp2p.daemon.sending import Sending
 from medp2p.daemon.sessions import Session, Sessions, jitter
@@ -40,6 +41,8 @@ class Courier:
         #: be, after the receiver was full. It calls when it has decided: until then no news.
         self._resting: dict[str, float] = {}
         self._full_until = 0.0
+        #: When the grace time of a transfer is over.
+        self._leaving: dict[str, float] = {}
         self._failed: Counter[str] = Counter()
         self._scopes: dict[str, trio.CancelScope] = {}
         self._movers = trio.CapacityLimiter(limits.MAX_RUNNING_PER_PEER)
@@ -90,7 +93,8 @@ class Courier:
         now = trio.current_time()
         if self._rest_until > now:
             return self._rest_until - now
-        times = [*self._not_before.values(), *self._resting.values(), self._full_until]
+        noted = (self._not_before, self._resting, self._leaving)
+        times = [self._full_until, *(at for one in noted for at in one.values())]
         waits = [at - now for at in times if at > now]
         return min([*waits, jitter(limits.BACKOFF_IDLE_SECONDS)])
 
@@ -101,6 +105,7 @@ class Courier:
             return
         waiting = await self._station.read(_open_transfers, self._key)
         self._forget_all_but(waiting)
+        await self._note_grace(peer, waiting)
         for row in waiting:
             if not self._may_start(row):
                 continue
@@ -113,15 +118,25 @@ class Courier:
 
     def _forget_all_but(self, waiting: list[TransferRow]) -> None:
         """Let go of what was noted about transfers that are over."""
-        for noted in (self._not_before, self._resting, self._failed):
+        for noted in (self._not_before, self._resting, self._failed, self._leaving):
             for transfer in noted.keys() - {row.id for row in waiting}:
                 del noted[transfer]
+
+    async def _note_grace(self, peer: PeerRow, waiting: list[TransferRow]) -> None:
+        """Note until when new transfers can be taken back; by our own clock from then on."""
+        for row in waiting:
+            if row.id not in self._leaving:
+                left = await trio.to_thread.run_sync(
+                    undoing.remaining_seconds, self._station, peer, row
+                )
+                self._leaving[row.id] = trio.current_time() + left
 
     def _may_start(self, row: TransferRow) -> bool:
         """Tell whether it is time for this transfer."""
         if row.id in self._running:
             return False
-        times = [self._not_before.get(row.id, 0.0), self._resting.get(row.id, 0.0)]
+        times = [noted.get(row.id, 0.0) for noted in (self._not_before, self._resting)]
+        times.append(self._leaving.get(row.id, 0.0))
         if _is_new(row):
             times.append(self._full_until)
         return max(times) <= trio.current_time()

@@ -5,32 +5,36 @@ A scan lives in memory until it is confirmed; only then anything of it is kept, 
 
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import trio
 
-from medp2p import digest, limits
-from medp2p.daemon import endings, offers, papers, views
+from medp2p import limits
+from medp2p.daemon import policy, queueing, views
+from medp2p.daemon.confirming import Confirmation, check_confirmed, hidden, named, wanted
+from medp2p.daemon.labels import finding_view, label_view, masked_view, patient_view
 from medp2p.daemon.live import Bell
+from medp2p.daemon.parts import Part, Wishes, make_parts, without
 from medp2p.daemon.station import Station
-from medp2p.dicom.checks import check
-from medp2p.dicom.label import build_label, encode_label
+from medp2p.dicom.compare import can_confirm
 from medp2p.dicom.patients import Item
-from medp2p.errors import ConflictError, MedP2PError, NotFoundError, SourceError, UsageError
-from medp2p.layout import LAYOUT_VERSION, Layout, pages
+from medp2p.errors import (
+    CheckRefusedError,
+    ConflictError,
+    MedP2PError,
+    NotFoundError,
+    SourceError,
+    UsageError,
+)
 from medp2p.model import (
     Actor,
-    Direction,
-    Kind,
     Priority,
-    State,
     new_transfer_id,
-    transfer_id_to_bytes,
 )
 from medp2p.net.guard import bug_text
 from medp2p.parcel.scan import Scan, scan
-from medp2p.proto.messages import Offer
-from medp2p.vault import meta, peers, transfers
+from medp2p.vault import peers
 from medp2p.vault.peers import PeerRow
 from medp2p.vault.store import Tx
 from medp2p.vault.transfers import TransferRow
@@ -44,18 +48,25 @@ class Job:
 
     Attributes:
         peer: Local name of the peer it is meant for.
-        found: What the walk found, once all is done.
-        items: What each file of it says.
+        wishes: What the sender asks of it.
         inspected: Files whose headers were read so far.
+        found: What the walk found, without what was excluded, once all is done.
+        items: What each file of it says.
+        parts: What becomes of it.
+        queued: Numbers of the parts that are transfers already.
     """
 
     id: str
     peer: str
+    wishes: Wishes = field(default_factory=Wishes)
     files: int = 0
     file_bytes: int = 0
+    inspected: int = 0
     found: Scan | None = None
     items: list[Item] = field(default_factory=list)
-    inspected: int = 0
+    parts: list[Part] = field(default_factory=list)
+    settings: Mapping[str, str] = field(default_factory=dict)
+    queued: set[int] = field(default_factory=set)
     error: MedP2PError | None = None
     bell: Bell = field(default_factory=Bell)
     started: float = field(default_factory=trio.current_time)
@@ -69,7 +80,7 @@ class Job:
 
     def view(self) -> views.Json:
         """Return the job as JSON."""
-        skipped = () if self.found is None else self.found.skipped
+        skipped = [item for part in self.parts for item in part.found.skipped]
         return {
             "scan": self.id,
             "peer": self.peer,
@@ -79,6 +90,7 @@ class Job:
             "inspected": self.inspected,
             "entries": None if self.found is None else len(self.found.entries),
             "skipped": [views.named(item.path) | {"why": item.why} for item in skipped],
+            "parts": [part_view(n, one, self.settings) for n, one in enumerate(self.parts)],
             "error": None
             if self.error is None
             else self.error.to_json() | {"exit_code": self.error.exit_code},
@@ -92,19 +104,21 @@ class Scans:
         self._station, self._nursery = station, nursery
         self._jobs: dict[str, Job] = {}
 
-    def start(self, peer: str, paths: list[bytes]) -> Job:
+    def start(self, peer: str, paths: list[bytes], wishes: Wishes | None = None) -> Job:
         """Begin a walk.
 
         Raises:
+            UsageError: The wishes contradict themselves.
             ConflictError: Too many are under way. Of unconfirmed ones the oldest is dropped.
         """
+        wishes = (wishes or Wishes()).check()
         self._drop_old()
         over = [job.id for job in self._jobs.values() if job.state != "scanning"]
         for old in over[: len(self._jobs) - limits.MAX_SCANS + 1]:
             del self._jobs[old]
         if len(self._jobs) >= limits.MAX_SCANS:
             raise ConflictError("too many scans are under way")
-        job = Job(new_transfer_id(self._station.random_bytes), peer)
+        job = Job(new_transfer_id(self._station.random_bytes), peer, wishes)
         self._jobs[job.id] = job
         self._nursery.start_soon(self._walk, job, paths)
         return job
@@ -151,8 +165,10 @@ class Scans:
                 lambda: station.stopping or job.id not in self._jobs,
                 limiter=station.walk_limiter,
             )
+            found = without(found, job.wishes.exclude)
             note(found.files, found.file_bytes)
             job.items = await self._inspect(job, found)
+            await self._divide(job, found)
         except MedP2PError as error:
             job.error = error
         except Exception as error:  # noqa: BLE001 - one selection must not end the daemon
@@ -162,6 +178,15 @@ class Scans:
         else:
             job.found = found
         job.bell.ring()
+
+    async def _divide(self, job: Job, found: Scan) -> None:
+        """Make the parts of a scan, as the peer's settings are now."""
+        peer = await self._station.read(peers.get, job.peer)
+        today = time.strftime("%Y%m%d")
+        job.settings = peer.settings
+        job.parts = await trio.to_thread.run_sync(
+            make_parts, found, job.items, job.wishes, peer.settings, today
+        )
 
     async def _inspect(self, job: Job, found: Scan) -> list[Item]:
         def progress(inspected: int) -> None:
@@ -176,108 +201,113 @@ class Scans:
             station.now_ms(),
         )
 
-    async def queue(
-        self, actor: Actor, scan_id: str, peer_name: str, note: str, priority: str
-    ) -> TransferRow:
-        """Make a confirmed scan a transfer; it survives a reboot when this returns.
+    async def reveal(self, actor: Actor, scan_id: str, part: int) -> views.Json:
+        """Return the label of a part with nothing masked, for a person who asks; audited.
 
         Raises:
-            ConflictError: The scan is not done, or was for another peer.
+            NotFoundError: No such scan or part.
+        """
+        job, station = self.get(scan_id), self._station
+        label = _part_of(job, part).label
+        peer = await station.read(peers.get, job.peer)
+        await station.write(
+            station.ledger.record,
+            event="reveal-label",
+            actor=actor,
+            peer=peer.name,
+            peer_key=peer.noise_key,
+            detail={"scan": job.id, "part": part},
+        )
+        return label_view(label)
+
+    async def queue(
+        self,
+        actor: Actor,
+        scan_id: str,
+        peer_name: str,
+        note: str,
+        priority: str,
+        *,
+        part: int = 0,
+        confirmation: Confirmation | None = None,
+    ) -> TransferRow:
+        """Make a part of a scan a transfer; it survives a reboot when this returns.
+
+        Raises:
+            ConflictError: The scan is not done, or was for another peer, or is queued already.
+            CheckRefusedError: A finding stops it, or it is not confirmed; audited.
             UsageError: The note is too long, or the priority is no word of ours.
         """
-        job = self.get(scan_id)
-        if job.found is None or job.peer != peer_name:
+        job, station = self.get(scan_id), self._station
+        if job.found is None or job.peer != peer_name or part in job.queued:
             raise ConflictError("that scan is not ready for that peer")
         if len(note.encode()) > limits.MAX_NOTE_BYTES:
             raise UsageError(f"a note has {limits.MAX_NOTE_BYTES} bytes at most")
         if priority not in tuple(Priority):
             raise UsageError("priority is stat or routine")
-        peer = await self._station.read(peers.get, peer_name)
+        await self._divide(job, job.found)  # settings may have changed meanwhile
+        mine, given = _part_of(job, part), confirmation or Confirmation()
+        peer = await station.read(peers.get, peer_name)
+        try:
+            manner = check_confirmed(mine, given, peer.settings)
+        except CheckRefusedError as error:
+            await station.write(_note_refusal, station, actor, peer, mine, error)
+            raise
         queued = await trio.to_thread.run_sync(
-            _prepare, self._station, peer, job, note, Priority(priority)
+            queueing.prepare, station, peer, mine, note, Priority(priority)
         )
-        await self._station.write(_keep, self._station, actor, job, queued)
-        self._jobs.pop(scan_id, None)
+        detail: dict[str, object] = {
+            "confirm": manner,
+            "domain": policy.setting(peer.settings, "domain"),
+            "purpose": given.purpose or None,
+            "allowed": list(mine.label.allowed),
+            "findings": sorted({one.code for one in mine.findings}),
+            "undo_seconds": queued.undo_seconds,
+        }
+        own_id = job.id if part == 0 else new_transfer_id(station.random_bytes)
+        await station.write(queueing.keep, station, actor, own_id, mine, queued, detail)
+        job.queued.add(part)
+        if len(job.queued) == len(job.parts):
+            self._jobs.pop(scan_id, None)
         return queued.row
 
 
-@dataclass(frozen=True, slots=True)
-class _Queued:
-    row: TransferRow
-    offer: Offer
+def part_view(number: int, part: Part, settings: Mapping[str, str]) -> views.Json:
+    """Return a part as JSON; ids and birth dates are masked where they must be typed."""
+    need = wanted(part.label, settings)
+    words = hidden(part.label) if need == "typed" and not part.stops else {}
+    view: views.Json = {
+        "part": number,
+        "files": part.found.files,
+        "bytes": part.found.file_bytes,
+        "skipped": len(part.found.skipped),
+        "wants": need,
+        "asked": [patient_view(one) for one in named(part.label) if can_confirm(one)],
+        "purpose_wanted": policy.setting(settings, "domain") == "external",
+        "masked": bool(words),
+        "stops": sorted({one.code for one in part.stops}),
+        "findings": [finding_view(one) for one in part.findings],
+        "label": label_view(part.label),
+    }
+    return masked_view(view, words)
 
 
-def _prepare(station: Station, peer: PeerRow, job: Job, note: str, priority: Priority) -> _Queued:
-    """Compute everything that the offer binds. Blocking."""
-    found = job.found
-    if found is None:
-        raise ConflictError("that scan is not ready")
-    findings = check(job.items, today=time.strftime("%Y%m%d"))
-    geometry = Layout(found.entries)
-    hasher = digest.ManifestHasher()
-    size = 0
-    for page in pages(found.entries):
-        hasher.update(page)
-        size += len(page)
-    if size > limits.MAX_MANIFEST_BYTES or geometry.size > limits.MAX_STREAM_BYTES:
-        raise SourceError("that is more than one transfer can hold", hint="send it in parts")
-    transfer = new_transfer_id(station.random_bytes)
-    now = station.now_ms()
-    unbound = Offer(
-        transfer=transfer_id_to_bytes(transfer),
-        offer=bytes(32),
-        layout=LAYOUT_VERSION,
-        salt=station.random_bytes(32),
-        length=geometry.size,
-        manifest=hasher.digest(),
-        entries=len(found.entries),
-        files=sum(entry.kind is Kind.FILE for entry in found.entries),
-        file_bytes=found.file_bytes,
-        priority=priority.value,
-        created_ms=now,
-        label=encode_label(build_label(job.items, findings)),
-        note=note,
-    )
-    bound = offers.offer_of(station, peer, unbound, outgoing=True)
-    row = TransferRow(
-        id=transfer,
-        direction=Direction.OUT,
-        peer_key=peer.noise_key,
-        peer_name=peer.name,
-        state=State.QUEUED,
-        priority=priority,
-        entries=unbound.entries,
-        files=unbound.files,
-        file_bytes=unbound.file_bytes,
-        length=unbound.length,
-        offer=bound,
-        created_ms=now,
-        updated_ms=now,
-        skipped=len(found.skipped),
-    )
-    return _Queued(row, offers.bind(unbound, bound))
+def _part_of(job: Job, number: int) -> Part:
+    if not 0 <= number < len(job.parts):
+        raise NotFoundError("the scan has no such part")
+    return job.parts[number]
 
 
-def _keep(tx: Tx, station: Station, actor: Actor, job: Job, queued: _Queued) -> None:
-    """Scan, transfer, papers and audit record: one transaction."""
-    row, found = queued.row, job.found
-    if found is None:
-        raise ConflictError("that scan is not ready")
-    meta.add_scan(
+def _note_refusal(
+    tx: Tx, station: Station, actor: Actor, peer: PeerRow, part: Part, error: MedP2PError
+) -> None:
+    station.ledger.record(
         tx,
-        meta.ScanRow(
-            id=job.id,
-            created_ms=row.created_ms,
-            entries=row.entries,
-            files=row.files,
-            file_bytes=row.file_bytes,
-            skipped=row.skipped,
-        ),
+        event="send",
+        actor=actor,
+        outcome="refused",
+        peer=peer.name,
+        peer_key=peer.noise_key,
+        detail={"code": error.code, "stops": sorted({one.code for one in part.stops})},
+        patient=queueing.patient_facts(part),
     )
-    papers.put_scan(tx, station, job.id, found)
-    transfers.add(tx, row)
-    transfers.update(tx, row.id, scan_id=job.id)
-    papers.put_summary(tx, station, row.id, queued.offer)
-    papers.put_manifest(tx, station, row.id, list(found.entries))
-    detail: dict[str, object] = {"files": row.files, "bytes": row.file_bytes}
-    endings.record(tx, station, row, "send", actor, detail=detail)

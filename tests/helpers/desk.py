@@ -17,6 +17,8 @@ import trio
 
 from medp2p.control.desk import Json
 from medp2p.control.serve import serve_control
+from medp2p.daemon.labels import label_view
+from medp2p.dicom.label import Label
 from medp2p.errors import (
     ConfigError,
     ConflictError,
@@ -55,6 +57,29 @@ def transfer_json(transfer: str, direction: str, peer: str, state: str, **more: 
         "note": "",
         "rate": None,
         "facts": [],
+        **more,
+    }
+
+
+def label_json(**more: Any) -> Json:
+    """Return a label without anybody in it."""
+    return label_view(Label()) | more
+
+
+def part_json(scan: Json, **more: Any) -> Json:
+    """Return the part of a scan with every key of the contract."""
+    return {
+        "part": 0,
+        "files": scan["files"],
+        "bytes": scan["bytes"],
+        "skipped": len(scan["skipped"]),
+        "wants": "yes",
+        "asked": [],
+        "purpose_wanted": False,
+        "masked": False,
+        "stops": [],
+        "findings": [],
+        "label": label_json(),
         **more,
     }
 
@@ -100,6 +125,8 @@ class MemoryDesk:
     audit_rows: list[Json] = field(default_factory=list)
     alarm_rows: list[Json] = field(default_factory=list)
     readers: list[trio.MemorySendChannel[Json]] = field(default_factory=list)
+    confirmations: list[Json] = field(default_factory=list)
+    part: Json = field(default_factory=dict)
     bug: Exception | None = None
     hold: trio.Event | None = None
 
@@ -236,7 +263,9 @@ class MemoryDesk:
 
     # --- transfers ------------------------------------------------------------------------
 
-    async def scan(self, actor: Actor, peer: str, paths: list[bytes]) -> Json:
+    async def scan(
+        self, actor: Actor, peer: str, paths: list[bytes], wishes: Json | None = None
+    ) -> Json:
         await self.peer(peer)
         scan = f"scan{len(self.scans_by_id)}"
         self.scans_by_id[scan] = {
@@ -246,6 +275,9 @@ class MemoryDesk:
             "bytes": 0,
             "skipped": [],
             "error": None,
+            "inspected": 0,
+            "wishes": wishes or {},
+            "parts": [],
             "paths": [os.fsdecode(path) for path in paths],
         }
         return dict(self.scans_by_id[scan])
@@ -258,12 +290,27 @@ class MemoryDesk:
         try:
             row["files"], row["bytes"], row["skipped"] = _walk(row["paths"])
             row["state"] = "done"
+            row["parts"] = [part_json(row) | self.part]
         except SourceError as error:
             row["state"], row["error"] = "failed", error.to_json()
         return row
 
-    async def send(self, actor: Actor, scan: str, peer: str, note: str, priority: str) -> Json:
+    async def reveal(self, actor: Actor, scan: str, part: int) -> Json:
+        self._act("reveal-label", actor)
+        return label_json()
+
+    async def send(
+        self,
+        actor: Actor,
+        scan: str,
+        peer: str,
+        note: str,
+        priority: str,
+        part: int = 0,
+        confirmation: Json | None = None,
+    ) -> Json:
         row = self.scans_by_id[scan]
+        self.confirmations.append(confirmation or {})
         self._act("send", actor)
         transfer = f"{'abcdefgh'[len(self.transfers_by_id)]}" * 26
         self.transfers_by_id[transfer] = transfer_json(

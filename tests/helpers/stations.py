@@ -276,7 +276,9 @@ class Workstation:
         while view["state"] == "scanning":
             view = await self.desk.scan_state(view["scan"], wait=True)
         assert view["state"] == "done", view
-        queued = await self.desk.send(ANNA, view["scan"], peer, note, priority)
+        queued = await self.desk.send(
+            ANNA, view["scan"], peer, note, priority, confirmation={"yes": True}
+        )
         return str(queued["id"])
 
     async def set(self, peer: str, **settings: str) -> None:
@@ -435,7 +437,7 @@ class Lab:
             await one.desk.add_peer(
                 ANNA, other.home.path.name, encode_peer_id(other.key), [other.address]
             )
-            await one.set(other.home.path.name, accept=accept)
+            await one.set(other.home.path.name, accept=accept, confirm="none")
 
     def source(self, name: str, files: dict[str, bytes | int]) -> Path:
         """Make a folder to send; a number is the size of a sparse file."""
