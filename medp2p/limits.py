@@ -170,6 +170,15 @@ DIAL_SLOW_SECONDS = 0.5
 OFFER_AGAIN_SECONDS = 30.0
 #: The same for an offer whose connection another transfer took: some 100 of them cost nothing.
 OFFER_REST_SECONDS = 600.0
+#: An offer to somebody outside, or to a peer that releases by itself, can be taken back for so
+#: long before it leaves: long enough to see the mistake. And the longest that can be set.
+UNDO_SECONDS = 10
+MAX_UNDO_SECONDS = 3600
+#: Key words are shown again on the confirmation when nobody compared them for so long.
+VERIFY_AGAIN_DAYS = 90
+#: Patterns of --exclude, and patients that one confirmation expects.
+MAX_EXCLUDES = 100
+MAX_EXPECTATIONS = 100
 #: An erasing that failed, or whose traces a reader held up, is tried again.
 ERASE_AGAIN_SECONDS = 10.0
 #: How often the janitor looks without being asked.
