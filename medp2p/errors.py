@@ -27,6 +27,8 @@ class MedP2PError(Exception):
         super().__init__(text)
         self.text = text
         self.hint = hint if hint is not None else self.default_hint
+        #: What a command shows in JSON beside the error.
+        self.beside: dict[str, object] = {}
 
     def to_json(self) -> dict[str, object]:
         """Return the error as the JSON contract shows it."""

@@ -71,7 +71,7 @@ def report(error: MedP2PError, *, as_json: bool) -> int:
     if error.hint is not None:
         click.echo(f"hint: {escape_text(error.hint)}", err=True)
     if as_json:
-        click.echo(json.dumps({"error": error.to_json()}, separators=(",", ":")))
+        click.echo(json.dumps({"error": error.to_json(), **error.beside}, separators=(",", ":")))
     return error.exit_code
 
 

@@ -7,7 +7,7 @@ import click
 
 from medp2p.cli.completion import peer_names
 from medp2p.cli.follow import changes
-from medp2p.cli.session import Session, home_option, json_option, verb
+from medp2p.cli.session import Session, home_option, json_option, on_terminal, read_line, verb
 from medp2p.cli.show import Json, columns, peer_fields, safe, verified, when
 from medp2p.errors import NoDaemonError, PairingError, UsageError
 
@@ -17,15 +17,16 @@ _NAME = click.argument("name", shell_complete=peer_names)
 @click.command()
 @click.argument("code", required=False)
 @click.option("--at", metavar="ADDR:PORT", help="Where the other side is, if mDNS does not tell.")
+@click.option("--external/--internal", default=None, help="Whether it is of another organisation.")
 @verb
-def pair(session: Session, code: str | None, at: str | None) -> None:
+def pair(session: Session, code: str | None, at: str | None, external: bool | None) -> None:
     """Pair with another workstation.
 
     Without CODE: show one and wait for the other side. With CODE: join the side that shows it.
     """
     if code is not None:
         body = {"code": code, "at": at}
-        peer = session.client.act("pairing", "join", body=body)
+        peer = _placed(session, session.client.act("pairing", "join", body=body), external)
         session.result(peer, lambda: paired(peer))
         return
     if at is not None:
@@ -33,8 +34,26 @@ def pair(session: Session, code: str | None, at: str | None) -> None:
     state = _show_code(session)
     if state["state"] != "paired":
         raise PairingError(safe(state.get("text")) or "pairing is closed")
+    peer = _placed(session, session.client.get("peers", state["peer"]), external)
     if not session.json:
-        session.say(paired(session.client.get("peers", state["peer"])))
+        session.say(paired(peer))
+
+
+def _placed(session: Session, peer: Json, external: bool | None) -> Json:
+    """Note whether a new peer is of another organisation; on a terminal it is asked for.
+
+    Its ids of patients are then not ours, and every send to it wants a purpose.
+    """
+    if external is None and not session.json and on_terminal():
+        name = safe(peer["name"])
+        external = read_line(f"is {name} outside this organisation? (yes, or Enter for no)") in (
+            "y",
+            "yes",
+        )
+    if not external:
+        return peer
+    body = {"settings": {"domain": "external"}}
+    return dict(session.client.ask("PATCH", ("peers", str(peer["name"])), body=body))
 
 
 def paired(peer: Json) -> str:
@@ -177,6 +196,13 @@ max-bytes=SIZE             larger offers wait for a person, under accept=auto
 max-files=NUMBER           so do offers of more files
 release=manual|folder:DIR  what to do with what is sealed
 address=ADDR:PORT,...      fixed addresses
+confirm=typed|expect|none  what a send wants: something typed or expected; always an
+                           expectation; --yes alone
+domain=internal|external   inside this organisation or not
+allow=CODE,...             findings that block, and that --allow may let pass
+allow-mixed=yes|no         several patients in one transfer, with --allow-mixed
+undo=SECONDS               how long an offer can be taken back before it leaves
+phone=TEXT                 shown on the confirmation
 """
 
 

@@ -1,14 +1,17 @@
 """The verb send: look, confirm, queue, and follow until the receiver has sealed it."""
 
 import os
+from typing import Any
 
 import click
 
 from medp2p.cli.completion import peer_names
+from medp2p.cli.confirm import ask, ask_label, ask_purpose, show_part, show_skipped
+from medp2p.cli.expect import confirmation_of, expect_options, wish_options, wishes_of
 from medp2p.cli.follow import transfer_changes
 from medp2p.cli.progress import Progress
-from medp2p.cli.session import Session, ask_for, on_terminal, verb
-from medp2p.cli.show import Json, fields, is_over, peer_title, reason, safe, verified
+from medp2p.cli.session import Session, on_terminal, verb
+from medp2p.cli.show import Json, is_over, reason, safe
 from medp2p.control.client import error_from_json, to_b64
 from medp2p.errors import (
     MedP2PError,
@@ -18,12 +21,9 @@ from medp2p.errors import (
     UsageError,
 )
 from medp2p.model import WHOLE, short_id
-from medp2p.text import format_bytes
 
 #: Sealed, but something of the selection was left out.
 EXIT_SKIPPED = 10
-#: Skipped entries that are named before the question; the rest is counted.
-_SKIPPED_SHOWN = 10
 
 
 @click.command()
@@ -33,48 +33,112 @@ _SKIPPED_SHOWN = 10
 @click.option(
     "--priority", type=click.Choice(["stat", "routine"]), default="routine", show_default=True
 )
-@click.option("--yes", is_flag=True, help="Send without asking; needed without a terminal.")
+@click.option(
+    "--yes", is_flag=True, help="Send without asking, where the peer's settings allow it."
+)
 @click.option("--wait/--no-wait", default=None, help="Wait until sealed; default on a terminal.")
+@wish_options
+@expect_options
 @verb
 def send(
     session: Session,
+    /,
     peer: str,
     paths: tuple[str, ...],
     note: str,
     priority: str,
     yes: bool,
     wait: bool | None,
+    **options: Any,
 ) -> int:
     """Send files and folders to a peer.
 
-    Every regular file under each PATH is sent; links and devices are listed and skipped. The
-    transfer is queued durably and goes on without this command.
+    The headers of the files are read and checked; recipient and label are shown, and something
+    that stands on the request form must be typed, or expected. Every regular file under each PATH
+    is sent; links and devices are listed and skipped. The transfer is queued durably and goes on
+    without this command.
     """
-    if not yes and not on_terminal():
+    wishes, given = wishes_of(options), confirmation_of(options, yes=yes)
+    if not yes and not given.get("expect") and not on_terminal():
         raise UsageError(
-            "without a terminal nobody can be asked", hint="say --yes if the selection is right"
+            "without a terminal nobody can be asked",
+            hint="--expect-from FILE says whose images are meant; --yes, where the peer allows it",
         )
-    scan = look(session, peer, paths)
-    confirm(session, session.client.get("peers", peer), scan, yes=yes)
-    body = {"scan": scan["scan"], "peer": peer, "note": note, "priority": priority}
-    row = session.client.post("transfers", body=body)
-    if session.json:
-        session.emit(row)
+    scan = look(session, peer, paths, wishes)
+    beside = {"findings": [one for part in scan["parts"] for one in part["findings"]]}
+    try:
+        rows = queue(session, peer, scan, given, note=note, priority=priority)
+    except MedP2PError as error:
+        error.beside |= beside
+        raise
     if not (on_terminal() if wait is None else wait):
         if not session.json:
-            session.say(f"queued {safe(row['id'])} for {safe(row['peer'])}")
+            for row in rows:
+                session.say(f"queued {safe(row['id'])} for {safe(row['peer'])}")
         return 0
-    return follow(session, row)
+    codes = [follow(session, row) for row in rows]
+    return next((code for code in codes if code not in (0, EXIT_SKIPPED)), max(codes))
 
 
-def look(session: Session, peer: str, paths: tuple[str, ...]) -> Json:
-    """Let the daemon walk the sources; return the finished scan.
+def queue(
+    session: Session, name: str, scan: Json, given: Json, *, note: str, priority: str
+) -> list[Json]:
+    """Confirm all parts of a finished scan, then queue them; return the transfers.
+
+    The one place where a send is confirmed.
+
+    Raises:
+        CheckRefusedError: A finding stops it, or the sender did not confirm.
+    """
+    peer, parts = session.client.get("peers", name), scan["parts"]
+    for part in parts:
+        show_part(session, peer, part, len(parts))
+    show_skipped(session, scan["skipped"])
+    # What stops is asked for first: the daemon refuses it, and nothing has been queued yet.
+    stopped = [part for part in parts if part["stops"]]
+    asking = not stopped and not given.get("yes") and not given.get("expect")
+    if asking and parts[0]["purpose_wanted"] and not given.get("purpose"):
+        given = given | {"purpose": ask_purpose()}
+    confirmed = [
+        (part, given | (ask(session, peer, scan, part) if asking else {}))
+        for part in stopped or parts
+    ]
+    rows = []
+    for part, confirmation in confirmed:
+        body = {
+            "scan": scan["scan"],
+            "peer": name,
+            "note": note,
+            "priority": priority,
+            "part": part["part"],
+            "confirmation": confirmation,
+        }
+        row = session.client.post("transfers", body=body)
+        if session.json:
+            session.emit(row | {"findings": part["findings"]})
+        rows.append(row)
+    return rows
+
+
+def look(session: Session, peer: str, paths: tuple[str, ...], wishes: Json) -> Json:
+    """Let the daemon walk the sources and read their headers; return the finished scan.
+
+    On a terminal a label that is missing is asked for.
 
     Raises:
         SourceError: The selection makes no sense, or cannot be read.
     """
+    scan = _scan(session, peer, paths, wishes)
+    missing = [part for part in scan["parts"] if part["wants"] == "label" and not part["stops"]]
+    if missing and on_terminal():
+        scan = _scan(session, peer, paths, wishes | ask_label(session, missing[0]))
+    return scan
+
+
+def _scan(session: Session, peer: str, paths: tuple[str, ...], wishes: Json) -> Json:
     encoded = [to_b64(absolute(path)) for path in paths]
-    scan = session.client.post("scans", body={"peer": peer, "paths_b64": encoded})
+    body = {"peer": peer, "paths_b64": encoded, "wishes": wishes}
+    scan = session.client.post("scans", body=body)
     with Progress() as progress:
         while scan["state"] == "scanning":
             progress.scan(scan)
@@ -94,35 +158,6 @@ def absolute(path: str) -> bytes:
         return os.path.join(os.getcwdb(), os.fsencode(path))
     except FileNotFoundError:
         raise SourceError("the working directory has been removed") from None
-
-
-def confirm(session: Session, peer: Json, scan: Json, *, yes: bool) -> None:
-    """Show recipient and selection, and let the sender decide.
-
-    The one place where a send is confirmed.
-
-    Raises:
-        CheckRefusedError: The sender did not confirm.
-    """
-    skipped = scan["skipped"]
-    session.note(
-        fields(
-            [
-                ("to", peer_title(peer)),
-                ("key words", safe(peer["key_words"])),
-                ("verified", verified(peer)),
-                ("files", f"{scan['files']}, {format_bytes(scan['bytes'])}"),
-                ("skipped", str(len(skipped) or "")),
-            ]
-        )
-    )
-    for entry in skipped[:_SKIPPED_SHOWN]:
-        session.note(f"  {safe(entry['path'])} ({safe(entry['why'])})")
-    if len(skipped) > _SKIPPED_SHOWN:
-        session.note(f"  and {len(skipped) - _SKIPPED_SHOWN} more")
-    if not yes:
-        name = safe(peer["name"])
-        ask_for(name, f"to send this, type the name of the peer ({name})")
 
 
 def follow(session: Session, row: Json) -> int:

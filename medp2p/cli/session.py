@@ -82,6 +82,15 @@ def ask_for(word: str, question: str) -> None:
         raise CheckRefusedError(f"not confirmed: that is not {word}; nothing was done")
 
 
+def read_line(question: str) -> str:
+    """Return what a person types after a question; "" at the end of the input."""
+    click.echo(f"{question}: ", err=True, nl=False)
+    typed = sys.stdin.readline()
+    if not typed.endswith("\n"):
+        click.echo(err=True)
+    return typed.strip()
+
+
 def _set_json(context: click.Context, parameter: click.Parameter, value: bool) -> None:
     if value and isinstance(context.obj, Session):
         context.obj.json = True

@@ -55,7 +55,7 @@ def wanted(label: Label, settings: Mapping[str, str]) -> str:
         return "label"
     if mode == "expect":
         return "expect"
-    return "typed" if named(label) else "yes"
+    return "typed" if any(map(can_confirm, named(label))) else "yes"
 
 
 def named(label: Label) -> tuple[Patient, ...]:
@@ -177,9 +177,8 @@ def _studies_of(label: Label, number: int, patient: Patient) -> tuple[Study, ...
 
 def _check_answers(label: Label, answers: Sequence[str]) -> None:
     asked = [one for one in named(label) if can_confirm(one)]
-    unaskable = len(named(label)) - len(asked)
     right = len(answers) == len(asked) and all(
         confirms(answer, one) for answer, one in zip(answers, asked, strict=True)
     )
-    if not right or (unaskable and not asked):
+    if not right:
         raise CheckRefusedError("not confirmed: that is not the patient; nothing was sent")
