@@ -48,7 +48,7 @@ class Intake:
     key: bytes
     writer: SealWriter
     live: Live
-    _flying: set[int] = field(default_factory=set)
+    _wanted: bytearray = field(default_factory=bytearray)
     _written: list[int] = field(default_factory=list)
     _written_bytes: int = 0
     _some: Bell = field(default_factory=Bell)
@@ -63,6 +63,7 @@ class Intake:
             SourceChangedError: An index came with another digest than before.
             IntegrityError: A chunk is not what its header says.
         """
+        await self._want_what_is_missing()
         claims_in, claims_out = trio.open_memory_channel[ReceivedChunk](limits.CLAIM_GROUP)
         work_in, work_out = trio.open_memory_channel[ReceivedChunk](limits.CLAIM_GROUP)
         try:
@@ -84,17 +85,24 @@ class Intake:
         await self._flush()  # raises what was suppressed, if it still fails
         return commit
 
+    async def _want_what_is_missing(self) -> None:
+        """Note what was asked for: a byte for each chunk, 16 MiB at the very most."""
+        count = self.geometry.chunk_count
+        self._wanted = bytearray(count)
+        for first, end in await self.station.read(journal.missing_ranges, self.transfer, count):
+            self._wanted[first:end] = b"\1" * (end - first)
+
     async def _receive(self, take: Take, claims: trio.MemorySendChannel[ReceivedChunk]) -> Commit:
         while True:
             item = await take()
             if not isinstance(item, ReceivedChunk):
                 return item
             index = item.header.index
-            if index >= self.geometry.chunk_count or index in self._flying:
+            if index >= len(self._wanted) or not self._wanted[index]:
                 raise RemoteProtocolError("a chunk that was not asked for")
             if item.header.length != self.geometry.chunk_length(index):
                 raise RemoteProtocolError("a chunk of the wrong length")
-            self._flying.add(index)
+            self._wanted[index] = 0
             self.live.moved_bytes += item.header.length
             self.live.chunks_moved += 1
             await claims.send(item)
@@ -198,7 +206,6 @@ class Intake:
             await self.station.write(self._done, indexes)
             del self._written[: len(indexes)]
             self._written_bytes = sum(map(self.geometry.chunk_length, self._written))
-            self._flying.difference_update(indexes)
             self.live.chunks_done += len(indexes)
         settled, self._settled = self._settled, trio.Event()
         settled.set()
