@@ -50,6 +50,8 @@ MAX_FACTS_ROUND = 4096
 #: about one peer between two meetings, and numbers stay far from their bound.
 MAX_FACT_STEP = 2**20
 MAX_FACT_BYTES = 4 * KIB
+#: A proof file: some facts of at most MAX_FACT_BYTES in base64, keys, and perhaps an offer.
+MAX_PROOF_BYTES = 32 * MIB
 #: Named details of one fact: a reason and a few counts.
 MAX_FACT_DETAILS = 16
 #: Label (what must be checked by a person) and note of one offer.
@@ -215,6 +217,18 @@ PAIRING_GUESSES = 3
 WAIT_FOR_PEER_DAYS = 14
 #: After its last fact, manifest, label and note of a transfer are erased.
 KEEP_DETAILS_DAYS = 30
+#: A sealed transfer that nobody releases expires, as does an offer that nobody decides about.
+EXPIRE_AFTER_DAYS = 7
+#: Running time of the daemon between "expiring" and the erasing: a wrong clock is noticed, and a
+#: weekend without anyone at the machine does not count when it is off.
+EXPIRY_GRACE_SECONDS = 24 * 3600
+#: An offer that nobody has decided about is an alarm at its sender: urgent ones, and others.
+UNDECIDED_STAT_MINUTES = 10
+UNDECIDED_ROUTINE_HOURS = 24
+#: How often deadlines are looked at; an alarm is no later than that.
+DEADLINE_LOOK_SECONDS = 15.0
+#: A clock may step back so far without being called wrong (NTP).
+CLOCK_STEP_SECONDS = 60.0
 #: How often a transfer without room looks again.
 SPACE_POLL_SECONDS = 2.0
 #: Free space left alone at accept: the larger of the two.

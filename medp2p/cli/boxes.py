@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from medp2p.cli import recalls
 from medp2p.cli.completion import transfer_ids
 from medp2p.cli.send import absolute
 from medp2p.cli.session import Session, home_option, json_option, verb
@@ -60,9 +61,21 @@ def outbox_list(session: Session) -> None:
 @outbox.command("show")
 @_ID
 @click.option("--files", is_flag=True, help="The manifest too.")
+@click.option(
+    "--proof",
+    metavar="FILE",
+    type=click.Path(),
+    help="Write its signed facts to a new FILE, for `medp2p verify-proof`.",
+)
+@click.option("--with-label", is_flag=True, help="With --proof: label and note too; patient data.")
 @verb
-def outbox_show(session: Session, transfer: str, files: bool) -> None:
+def outbox_show(
+    session: Session, transfer: str, files: bool, proof: str | None, with_label: bool
+) -> None:
     """Show one transfer; any unique beginning of its ID will do."""
+    if proof is not None:
+        recalls.write_proof(session, transfer, proof, label=with_label)
+        return
     _show(session, "out", transfer, files)
 
 
@@ -149,4 +162,7 @@ def inbox_discard(session: Session, transfer: str) -> None:
     _act(session, transfer, "discard", "discarded")
 
 
-COMMANDS = (outbox, inbox)
+outbox.add_command(recalls.outbox_recall)
+inbox.add_command(recalls.inbox_answer)
+
+COMMANDS = (outbox, inbox, recalls.verify_proof)

@@ -137,16 +137,19 @@ def transfer_fields(row: Json) -> str:
         ("released to", safe(row.get("released_to"))),
     ]
     found += [(name, when(row.get(name))) for name in _TIMES]
-    found += [(f"fact {fact['number']}", _fact(fact)) for fact in row.get("facts", [])]
+    found += [(f"fact {fact['number']}", fact_line(fact)) for fact in row.get("facts", [])]
     return fields(found)
 
 
-_TIMES = ("created", "decided", "sealed", "released", "finished")
+_TIMES = ("created", "decided", "sealed", "released", "expires", "finished")
 
 
-def _fact(fact: Json) -> str:
+def fact_line(fact: Json) -> str:
+    """Return a fact of a transfer in one line: what, by whom, when, and what it says."""
     told = "" if fact.get("acknowledged", True) else ", not told yet"
-    return f"{safe(fact['fact'])} by {safe(fact['by'])}, {when(fact['time'])}{told}"
+    detail = fact.get("detail") or {}
+    said = "".join(f"; {safe(key)}: {safe(value)}" for key, value in detail.items())
+    return f"{safe(fact['fact'])} by {safe(fact['by'])}, {when(fact['time'])}{told}{said}"
 
 
 def entries(row: Json) -> str:
@@ -186,6 +189,7 @@ def peer_fields(peer: Json) -> str:
             ("peer", peer_title(peer)),
             ("peer ID", safe(peer["peer_id"])),
             ("key words", safe(peer["key_words"])),
+            ("signing key", safe(peer.get("sign_key"))),
             ("verified", verified(peer)),
             ("paired", f"{when(peer['created'])} by {safe(peer['source'])}"),
             ("seen", seen),

@@ -43,12 +43,19 @@ def status_text(found: Json) -> str:
             ("peers there", ", ".join(there)),
             ("peers away", ", ".join(away)),
             ("undecided", safe(found.get("undecided") or None)),
+            ("expiring", safe(found.get("expiring") or None)),
+            ("to destroy", _to_destroy(found.get("destroy_asked"))),
             ("alarms", f"{alarms} open; see `medp2p audit alarms`" if alarms else ""),
             ("mistakes", f"{bugs} of the program; its log has them" if bugs else ""),
         ]
     )
     rows = found.get("transfers", [])
     return head + ("\n\n" + transfer_list(rows, empty="") if rows else "")
+
+
+def _to_destroy(asked: object) -> str:
+    """Return a line about requests to destroy that wait for an answer."""
+    return f"{safe(asked)} asked for; see `medp2p inbox`, answer each by name" if asked else ""
 
 
 @click.command()

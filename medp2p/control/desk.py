@@ -203,6 +203,33 @@ class Desk(Protocol):
         """End a transfer of the outbox that has not been sealed; return it."""
         ...
 
+    async def recall(self, actor: Actor, transfer: str, reason: str) -> Json:
+        """Take a transfer of the outbox back; return it.
+
+        Cancelled if it was not accepted yet, else ``recalling`` until the receiver answers.
+        """
+        ...
+
+    async def answer(self, actor: Actor, transfer: str, destroyed: bool, by: str) -> Json:
+        """Answer the request to destroy what was released of a transfer; return it.
+
+        Args:
+            actor: Who asks.
+            transfer: Id or prefix, in the inbox.
+            destroyed: Whether it is destroyed; else it is kept.
+            by: Who says so; "" for the actor.
+        """
+        ...
+
+    async def proof(self, transfer: str, label: bool) -> Json:
+        """Return the signed facts of a transfer: docs/PROTOCOL.md, "Proofs".
+
+        Args:
+            transfer: Id or prefix, of either box.
+            label: Put label and note in: patient data.
+        """
+        ...
+
     async def accept(self, actor: Actor, transfer: str) -> Json:
         """Take an offer of the inbox; return it."""
         ...

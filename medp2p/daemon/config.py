@@ -54,6 +54,9 @@ class Config:
         reserve_bytes: Free space left alone; None: see reserve_for.
         wait_for_peer_seconds: How long a transfer waits for a peer that is off.
         keep_details_seconds: After its last fact, how long a transfer keeps its details.
+        expire_after_seconds: How long an incoming transfer waits to be released.
+        undecided_stat_seconds: After which an urgent offer undecided there is an alarm.
+        undecided_routine_seconds: The same for all others.
         sources: Where the value of each key of the file comes from.
     """
 
@@ -65,6 +68,9 @@ class Config:
     reserve_bytes: int | None = None
     wait_for_peer_seconds: int = limits.WAIT_FOR_PEER_DAYS * _DAY
     keep_details_seconds: int = limits.KEEP_DETAILS_DAYS * _DAY
+    expire_after_seconds: int = limits.EXPIRE_AFTER_DAYS * _DAY
+    undecided_stat_seconds: int = limits.UNDECIDED_STAT_MINUTES * 60
+    undecided_routine_seconds: int = limits.UNDECIDED_ROUTINE_HOURS * 3600
     sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def reserve_for(self, total_bytes: int) -> int:
@@ -176,6 +182,9 @@ _KEYS: dict[str, tuple[str, Callable[[object], object]]] = {
     "reserve": ("reserve_bytes", parse_bytes),
     "wait-for-peer": ("wait_for_peer_seconds", parse_seconds),
     "keep-details": ("keep_details_seconds", parse_seconds),
+    "expire-after": ("expire_after_seconds", parse_seconds),
+    "undecided-stat": ("undecided_stat_seconds", parse_seconds),
+    "undecided-routine": ("undecided_routine_seconds", parse_seconds),
 }
 
 
@@ -226,6 +235,9 @@ def effective(config: Config) -> list[dict[str, object]]:
         else f"{config.reserve_bytes} B",
         "wait-for-peer": _text_of_seconds(config.wait_for_peer_seconds),
         "keep-details": _text_of_seconds(config.keep_details_seconds),
+        "expire-after": _text_of_seconds(config.expire_after_seconds),
+        "undecided-stat": _text_of_seconds(config.undecided_stat_seconds),
+        "undecided-routine": _text_of_seconds(config.undecided_routine_seconds),
     }
     return [
         {
@@ -285,6 +297,14 @@ place = {place}
 # How long after its last event manifest, label and note of a transfer are kept.
 # Id, peer, counts, root, times and signed facts stay.
 #keep-details = "30 days"
+
+# How long an incoming transfer that nobody releases is kept. Then it is "expiring", which its
+# sender is told, and after 24 more hours in which this daemon runs it is erased.
+#expire-after = "7 days"
+
+# An offer of ours about which nobody has decided for so long is an alarm here.
+#undecided-stat = "10 minutes"
+#undecided-routine = "24 hours"
 """
 
 

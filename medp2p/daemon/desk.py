@@ -8,16 +8,17 @@ import logging
 import os
 import shutil
 from collections.abc import AsyncGenerator
+from functools import partial
 from typing import TypeVar
 
 import msgspec
 import trio
 
 from medp2p import __version__
-from medp2p.daemon import doctor, endings, inbox, statements, views
+from medp2p.daemon import doctor, inbox, proofs, recalling, views
 from medp2p.daemon.config import changed_keys, effective, load_config, restart_needed
 from medp2p.daemon.confirming import Confirmation
-from medp2p.daemon.outbox import OPEN, Outbox
+from medp2p.daemon.outbox import Outbox
 from medp2p.daemon.pairing import PairingDesk
 from medp2p.daemon.parts import Wishes
 from medp2p.daemon.peering import Peering
@@ -25,7 +26,7 @@ from medp2p.daemon.scans import Scans
 from medp2p.daemon.sessions import Sessions
 from medp2p.daemon.station import Station
 from medp2p.daemon.views import Json
-from medp2p.errors import ConflictError, UsageError
+from medp2p.errors import UsageError
 from medp2p.identity import encode_peer_id, key_words
 from medp2p.model import ENDED, WHOLE, Actor, Direction, State
 from medp2p.vault import peers, transfers
@@ -65,6 +66,7 @@ class Desk:
             "version": __version__,
             "name": station.config.name,
             "peer_id": encode_peer_id(station.keys.noise_public),
+            "sign_key": station.keys.sign_public.hex(),
             "pid": os.getpid(),
             "home": str(station.home.path),
             "since": views.when(station.started_ms),
@@ -79,6 +81,8 @@ class Desk:
             "peers": [self._presence(row) for row in peers.all(tx)],
             "transfers": [views.transfer(station, row) for row in rows],
             "undecided": sum(row.state is State.OFFERED for row in rows if _incoming(row)),
+            "destroy_asked": recalling.count_asked(tx),
+            "expiring": transfers.count(tx, state=State.EXPIRING),
             "alarms": len(station.ledger.alarms(tx, open_only=True)),
             "bugs": station.bugs,
         }
@@ -213,9 +217,20 @@ class Desk:
 
     async def cancel(self, actor: Actor, transfer: str) -> Json:
         """End a transfer of the outbox that is not sealed yet."""
-        row = await self._station.write(_cancel, self._station, actor, transfer)
+        row = await self._station.write(recalling.cancel, self._station, actor, transfer)
         self._outbox.wake(row.peer_key)
         return await self._touched(row)
+
+    async def recall(self, actor: Actor, transfer: str, reason: str) -> Json:
+        """Take a transfer of the outbox back; it is recalling until the receiver answers."""
+        row = await self._station.write(recalling.recall, self._station, actor, transfer, reason)
+        self._outbox.wake(row.peer_key)
+        return await self._touched(row)
+
+    async def proof(self, transfer: str, label: bool) -> Json:
+        """Return the signed facts of a transfer with all that a third party needs."""
+        act = partial(proofs.proof, with_label=label)
+        return await self._station.read(act, self._station, transfer)
 
     # --- the boxes --------------------------------------------------------------------
 
@@ -253,6 +268,12 @@ class Desk:
     async def discard(self, actor: Actor, transfer: str) -> Json:
         """Erase a transfer."""
         row = await self._station.write(inbox.discard, self._station, actor, transfer)
+        return await self._ended(row)
+
+    async def answer(self, actor: Actor, transfer: str, destroyed: bool, by: str) -> Json:
+        """Answer the request to destroy what was released of a transfer."""
+        act = partial(recalling.answer, destroyed=destroyed, by=by)
+        row = await self._station.write(act, self._station, actor, transfer)
         return await self._ended(row)
 
     async def verify(self, actor: Actor, transfer: str) -> Json:
@@ -324,19 +345,3 @@ def _read(value: Json | None, model: type[_R]) -> _R:
 
 def _incoming(row: TransferRow) -> bool:
     return row.direction is Direction.IN
-
-
-def _cancel(tx: Tx, station: Station, actor: Actor, prefix: str) -> TransferRow:
-    """Cancel an outgoing transfer; the receiver is told, now or when it is there."""
-    row = transfers.find(tx, prefix, Direction.OUT)
-    if row.state is State.CANCELLED:
-        return row
-    if row.state not in OPEN:
-        raise ConflictError(
-            f"transfer {row.id} is {row.state.value}; it cannot be cancelled",
-            hint="a sealed transfer can be recalled until it is released" if row.state in WHOLE
-            else None,
-        )  # fmt: skip
-    statements.queue_fact(tx, station, row, "cancelled")
-    endings.end(tx, station, row, State.CANCELLED, event="cancel", actor=actor)
-    return row

@@ -1,23 +1,14 @@
-"""How transfers end or become whole, on either side: one place for every such change.
+"""How transfers end, on either side: one place for every such change, and its audit record.
 
 Each function works inside the caller's transaction. What must happen to files afterwards is
 left as ``erasing`` on the row; the janitor carries it out and redoes it after a crash.
 """
 
-from collections.abc import Callable
-
 from medp2p.daemon import papers
-from medp2p.daemon.station import PEER, Station
-from medp2p.errors import (
-    IntegrityError,
-    MedP2PError,
-    TransferAbortedError,
-    TransferRefusedError,
-)
-from medp2p.model import ENDED, WHOLE, Actor, Direction, Reason, State, transfer_id_from_bytes
-from medp2p.proto.facts import Statement
+from medp2p.daemon.station import Station
+from medp2p.errors import MedP2PError
+from medp2p.model import Actor, Direction, State
 from medp2p.vault import transfers
-from medp2p.vault.peers import PeerRow
 from medp2p.vault.store import Tx
 from medp2p.vault.transfers import TransferRow
 
@@ -79,149 +70,3 @@ def record(
         outcome=outcome,
         detail=detail or {},
     )
-
-
-def apply_statement(tx: Tx, station: Station, peer: PeerRow, statement: Statement) -> None:
-    """Let a verified fact of a peer take effect on the transfer it is about.
-
-    A fact about an unknown transfer, or one that does not fit, is kept and audited only.
-    """
-    row = transfers.maybe(tx, transfer_id_from_bytes(statement.transfer))
-    if row is None:
-        return
-    ours = statement.sender == station.keys.noise_public
-    fits = (
-        row.peer_key == peer.noise_key
-        and row.offer == statement.offer
-        and ours == (row.direction is Direction.OUT)
-    )
-    table = _OUTGOING if ours else _INCOMING
-    act = table.get(statement.fact) if fits else None
-    if act is None:
-        record(tx, station, row, "fact-refused", PEER, "failure", {"fact": statement.fact})
-        return
-    act(tx, station, row, statement)
-
-
-# --- what the receiver told us about our transfer -----------------------------------------
-
-
-def _sealed(tx: Tx, station: Station, row: TransferRow, statement: Statement) -> None:
-    if row.state in WHOLE:
-        return
-    if row.state in ENDED:  # it crossed our cancel or failure: the record stays, the truth is told
-        text = "the receiver had sealed it before it heard of this"
-        reason = Reason("sealed-before", text, station.now_ms())
-        transfers.update(tx, row.id, reason=reason, sealed_ms=statement.time_ms)
-        record(tx, station, row, "seal", PEER, "too-late")
-        return
-    if row.root is not None and statement.root != row.root:
-        wrong = IntegrityError("the receiver sealed something else: its root differs from ours")
-        end(
-            tx, station, row, State.FAILED, event="seal", actor=PEER, outcome="failure", error=wrong
-        )
-        return
-    papers.close_papers(tx, station, row)
-    now = station.now_ms()
-    transfers.update(
-        tx,
-        row.id,
-        state=State.SEALED,
-        reason=None,
-        error=None,
-        root=statement.root,
-        sealed_ms=statement.time_ms,
-        finished_ms=now,
-        updated_ms=now,
-    )
-    # Without a root of our own (a restored backup) the receiver's signature stands alone.
-    own = {} if row.root is not None else {"root_of_ours": "lost"}
-    detail: dict[str, object] = {"root": (statement.root or b"").hex(), **own}
-    record(tx, station, row, "seal", PEER, detail=detail)
-
-
-def _opened(tx: Tx, station: Station, row: TransferRow, statement: Statement) -> None:
-    record(tx, station, row, "open", PEER, detail={"at_ms": statement.time_ms})
-
-
-def _released(tx: Tx, station: Station, row: TransferRow, statement: Statement) -> None:
-    """Released implies sealed, which may have been told in a fact that was lost."""
-    _sealed(tx, station, row, statement)
-    row = transfers.get(tx, row.id)
-    if row.state in ENDED or row.root != statement.root:
-        record(tx, station, row, "release", PEER, "too-late")
-        return
-    now = station.now_ms()
-    transfers.update(
-        tx,
-        row.id,
-        state=State.RELEASED,
-        released_ms=statement.time_ms,
-        finished_ms=now,
-        updated_ms=now,
-    )
-    record(tx, station, row, "release", PEER, detail={"at_ms": statement.time_ms})
-
-
-def _ended_there(state: State, event: str, *, whole_too: bool = False) -> Callable[..., None]:
-    """Return how a transfer ends here because it has ended at the receiver.
-
-    Args:
-        state: Its end.
-        event: For the audit log.
-        whole_too: Whether that can become of a transfer that was sealed.
-    """
-
-    def act(tx: Tx, station: Station, row: TransferRow, statement: Statement) -> None:
-        if row.state in ENDED or (row.state in WHOLE and not whole_too):
-            record(tx, station, row, event, PEER, "too-late")
-            return
-        words = f"the receiver says: {state.value}"
-        refused = state in (State.DECLINED, State.EXPIRED, State.RECALLED)
-        error = TransferRefusedError(words) if refused else TransferAbortedError(words)
-        reason = statement.detail.get("reason")
-        end(
-            tx,
-            station,
-            row,
-            state,
-            event=event,
-            actor=PEER,
-            error=error,
-            names=reason.encode() if reason else None,
-            detail={"at_ms": statement.time_ms},
-        )
-
-    return act
-
-
-# --- what the sender told us about its transfer -------------------------------------------
-
-
-def _taken_back(state: State, event: str) -> Callable[..., None]:
-    def act(tx: Tx, station: Station, row: TransferRow, statement: Statement) -> None:
-        if row.state in ENDED:
-            return
-        if row.state in WHOLE:
-            record(tx, station, row, event, PEER, "too-late")
-            return
-        error = TransferAbortedError(f"the sender says: {state.value}")
-        end(tx, station, row, state, event=event, actor=PEER, error=error)
-
-    return act
-
-
-_OUTGOING: dict[str, Callable[..., None]] = {
-    "sealed": _sealed,
-    "opened": _opened,
-    "released": _released,
-    "declined": _ended_there(State.DECLINED, "decline"),
-    "discarded": _ended_there(State.DISCARDED, "discard", whole_too=True),
-    "expired": _ended_there(State.EXPIRED, "expire", whole_too=True),
-    "failed": _ended_there(State.FAILED, "fail"),
-}
-
-_INCOMING: dict[str, Callable[..., None]] = {
-    "cancelled": _taken_back(State.CANCELLED, "cancel"),
-    "failed": _taken_back(State.FAILED, "fail"),
-}

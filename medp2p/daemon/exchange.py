@@ -3,10 +3,13 @@
 Source: docs/PROTOCOL.md, "Facts".
 """
 
+import itertools
+from collections.abc import Collection
+
 import trio
 
 from medp2p import limits
-from medp2p.daemon import endings, statements
+from medp2p.daemon import applying, statements
 from medp2p.daemon.station import Station
 from medp2p.errors import ConflictError, LinkLostError, RemoteProtocolError
 from medp2p.model import Direction, transfer_id_from_bytes
@@ -19,9 +22,14 @@ from medp2p.vault.store import Tx
 from medp2p.vault.transfers import TransferRow
 
 
-def pending(tx: Tx, peer_key: bytes) -> list[facts.FactRow]:
-    """Return our facts for a peer that it has not acknowledged, oldest first, up to a round."""
-    return facts.pending(tx, peer_key, limits.MAX_FACTS_ROUND)
+def pending(tx: Tx, peer_key: bytes, features: Collection[str]) -> list[facts.FactRow]:
+    """Return our facts for a peer that it has not acknowledged, oldest first, up to a round.
+
+    Those from the first one on that it would not understand wait until it does: acknowledging a
+    later one would acknowledge them too.
+    """
+    rows = facts.pending(tx, peer_key, limits.MAX_FACTS_ROUND)
+    return list(itertools.takewhile(lambda row: signed.understood(row.kind, features), rows))
 
 
 def to_messages(station: Station, rows: list[facts.FactRow]) -> list[Facts]:
@@ -39,7 +47,7 @@ async def exchange_facts(link: Link, station: Station, peer: PeerRow) -> None:
     Raises:
         RemoteProtocolError: A fact is not signed by the pinned key of the peer.
     """
-    for message in to_messages(station, await station.read(pending, peer.noise_key)):
+    for message in to_messages(station, await _pending(link, station, peer)):
         await link.send(message)
     acknowledged = arrived = False
     while not (acknowledged and arrived):
@@ -56,6 +64,10 @@ async def exchange_facts(link: Link, station: Station, peer: PeerRow) -> None:
             raise RemoteProtocolError("something else amid the exchange of facts")
 
 
+async def _pending(link: Link, station: Station, peer: PeerRow) -> list[facts.FactRow]:
+    return await station.read(pending, peer.noise_key, link.hello.features)
+
+
 async def deliver(link: Link, station: Station, peer: PeerRow, *, again: str | None = None) -> bool:
     """Send what is not acknowledged; its FactsAck is read by whoever receives.
 
@@ -68,10 +80,17 @@ async def deliver(link: Link, station: Station, peer: PeerRow, *, again: str | N
     Returns:
         Whether anything was sent: not while a batch is under way, nor without facts.
     """
-    rows = await station.read(pending, peer.noise_key)
+    rows = await _pending(link, station, peer)
     if again is not None:
         told = await station.read(facts.of_transfer, again)
-        before = [row for row in told if row.direction is Direction.OUT and row.acked]
+        features = link.hello.features
+        before = [
+            row
+            for row in told
+            if row.direction is Direction.OUT
+            and row.acked
+            and signed.understood(row.kind, features)
+        ]
         rows = sorted([*before, *rows], key=lambda row: row.number)
     messages = to_messages(station, rows)
     if not rows or not link.conversation.may_send(messages[0]):
@@ -145,7 +164,7 @@ def apply_facts(
             )
             continue
         if fresh:
-            endings.apply_statement(tx, station, peer, statement)
+            applying.apply_statement(tx, station, peer, statement)
             changed[transfer_id_from_bytes(statement.transfer)] = None
     rows = [row for each in changed if (row := transfers.maybe(tx, each)) is not None]
     return facts.last_in(tx, peer.noise_key), rows

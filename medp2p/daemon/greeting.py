@@ -4,7 +4,7 @@ from medp2p.daemon import undoing
 from medp2p.daemon.station import PEER, Station
 from medp2p.errors import KeyAlarmError
 from medp2p.proto.messages import Hello
-from medp2p.vault import peers
+from medp2p.vault import meta, peers
 from medp2p.vault.peers import PeerRow
 from medp2p.vault.store import Tx
 
@@ -38,7 +38,19 @@ def note(
     if changes or peer.last_seen_ms is None or now - peer.last_seen_ms > _SEEN_STEP_MS:
         peers.update(tx, peer.name, last_seen_ms=now, **changes)
     undoing.note_policy(tx, peer.noise_key, hello.release_policy)
+    told_features = " ".join(sorted(hello.features))
+    if meta.get(tx, _features_key(peer.noise_key)) != told_features:
+        meta.put(tx, _features_key(peer.noise_key), told_features)
     return None
+
+
+def features(tx: Tx, peer_key: bytes) -> frozenset[str]:
+    """Return the features that a peer listed when we last met it."""
+    return frozenset((meta.get(tx, _features_key(peer_key)) or "").split())
+
+
+def _features_key(peer_key: bytes) -> str:
+    return f"features:{peer_key.hex()}"
 
 
 def note_clone(tx: Tx, station: Station, peer: PeerRow) -> None:

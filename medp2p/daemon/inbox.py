@@ -12,7 +12,7 @@ import msgspec
 import trio
 
 from medp2p import digest, limits
-from medp2p.daemon import endings, papers, statements
+from medp2p.daemon import endings, papers, recalling, statements
 from medp2p.daemon.station import RULE, Station
 from medp2p.errors import ConflictError, MedP2PError, ReleaseError, TransferAbortedError
 from medp2p.layout import Layout
@@ -25,7 +25,7 @@ from medp2p.vault.store import Tx
 from medp2p.vault.transfers import TransferRow
 
 #: States in which a release may begin.
-RELEASABLE = (State.SEALED, State.RELEASED)
+RELEASABLE = (State.SEALED, State.EXPIRING, State.RELEASED)
 
 
 def find(tx: Tx, prefix: str) -> TransferRow:
@@ -220,6 +220,7 @@ def _begin_release(
     row = transfers.get(tx, transfer)
     if row.state not in RELEASABLE:
         raise ConflictError(f"transfer {row.id} is {row.state.value}; it cannot be released now")
+    recalling.check_release(row)
     _keep_target(tx, station, row.id, target, None)
     transfers.update(tx, row.id, state=State.RELEASING, updated_ms=station.now_ms())
     endings.record(tx, station, row, "release-begin", actor)

@@ -5,7 +5,7 @@ import logging
 import trio
 
 from medp2p import limits
-from medp2p.daemon import endings, inbox, papers, room, statements
+from medp2p.daemon import endings, inbox, papers, recalling, room, statements
 from medp2p.daemon.station import RULE, Station
 from medp2p.errors import MedP2PError, TransferAbortedError
 from medp2p.model import ENDED, Direction, Reason, State
@@ -70,6 +70,7 @@ def _erased(tx: Tx, station: Station, row: TransferRow) -> None:
     journal.forget(tx, row.id)
     transfers.delete_blobs(tx, row.id, [papers.FILE_KEY, papers.MANIFEST, papers.TARGET])
     transfers.update(tx, row.id, erasing=False)
+    recalling.erased(tx, station, row)
 
 
 # --- at start -----------------------------------------------------------------------------

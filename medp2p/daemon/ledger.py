@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 
 from medp2p.audit import chain
+from medp2p.daemon import clock
 from medp2p.errors import SealBrokenError, VaultLockedError
 from medp2p.identity import encode_peer_id
 from medp2p.limits import MAX_STRANGER_ROWS
@@ -78,12 +79,14 @@ class Ledger:
         Raises:
             AuditError: A value is not JSON.
         """
+        now = self._now_ms()
+        clock.note(tx, now)
         sealed = None
         if patient is not None:
             plain = json.dumps(patient, sort_keys=True).encode()
             sealed = self._vault.seal(plain, _context(log.head(tx)[0] + 1))
         fields: dict[str, object] = {
-            "time": rfc3339(self._now_ms()),
+            "time": rfc3339(now),
             "event": event,
             "actor": actor.to_json(),
             "outcome": outcome,
@@ -140,6 +143,8 @@ class Ledger:
         """
         log.acknowledge_alarm(tx, alarm)
         found = next(row for row in log.alarms(tx) if row.id == alarm)
+        if found.kind == clock.BEHIND:
+            clock.trust(tx, self._now_ms())
         self.record(
             tx,
             event="acknowledge",

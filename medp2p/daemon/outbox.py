@@ -25,7 +25,11 @@ from medp2p.vault.transfers import TransferRow
 log = logging.getLogger(__name__)
 
 #: States of an outgoing transfer that still want a connection.
-OPEN = tuple(state for state in State if state not in ENDED and state not in WHOLE)
+OPEN = tuple(
+    state
+    for state in State
+    if state not in ENDED and state not in WHOLE and state is not State.RECALLING
+)
 
 
 class Courier:

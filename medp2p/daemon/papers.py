@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 SUMMARY, MANIFEST, SOURCES, FILE_KEY = "summary", "manifest", "sources", "filekey"
 RELEASED, DETAIL, TARGET = "released", "detail", "target"
+#: Why its sender has taken a transfer back; there as soon as it has asked.
+RECALL = "recall"
 
 
 def _context(owner: str, name: str) -> str:

@@ -356,8 +356,8 @@ class Receiving:
         if not self.transfer:
             return
         row = transfers.get(tx, self.transfer)
-        if row.state in ENDED or row.state in WHOLE:
-            return
+        if row.state in ENDED or row.state in WHOLE or abort.code == "recalled":
+            return  # a recall is asked for and answered in signed facts only
         state = State.CANCELLED if abort.code == "cancelled" else State.FAILED
         error = TransferAbortedError(f"the sender ended it: {abort.code}")
         endings.end(tx, self.station, row, state, event="abort", actor=PEER, error=error)

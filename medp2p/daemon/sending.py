@@ -91,15 +91,16 @@ class Sending:
         while True:
             await wait()
             row = await self.station.read(transfers.get, self.transfer)
-            if row.state in ENDED:
+            if row.state in ENDED or row.state is State.RECALLING:
+                code = "recalled" if row.state is State.RECALLING else row.state.value
                 await exchange.deliver(self.link, self.station, self.peer)
-                await self.link.send(Abort(row.state.value, "ended by its sender"))
+                await self.link.send(Abort(code, "ended by its sender"))
                 raise TransferAbortedError("ended here")
 
     async def _converse(self) -> None:
         station = self.station
         row = await station.read(transfers.get, self.transfer)
-        if row.state in WHOLE or row.state in ENDED:
+        if _is_out_of_our_hands(row.state):
             await self.link.close()
             return
         offer = await station.read(papers.summary, station, self.transfer)
@@ -275,11 +276,16 @@ class Sending:
 
     def _set_state(self, tx: Tx, state: State, reason: tuple[str, str] | None) -> None:
         row = transfers.get(tx, self.transfer)
-        if row.state in ENDED or row.state in WHOLE:
+        if _is_out_of_our_hands(row.state):
             return
         now = self.station.now_ms()
         why = None if reason is None else Reason(reason[0], reason[1], now)
-        transfers.update(tx, self.transfer, state=state, reason=why, updated_ms=now)
+        decided = row.decided_ms
+        if decided is None and state is State.ACCEPTED:
+            decided = now
+        transfers.update(
+            tx, self.transfer, state=state, reason=why, decided_ms=decided, updated_ms=now
+        )
 
     def _keep_root(self, tx: Tx, root: bytes) -> None:
         transfers.update(tx, self.transfer, root=root)
@@ -287,7 +293,7 @@ class Sending:
     def _fail(self, tx: Tx, error: MedP2PError) -> None:
         """The file's name is patient data: it is kept sealed beside the error."""
         row = transfers.get(tx, self.transfer)
-        if row.state in ENDED:
+        if _is_out_of_our_hands(row.state):
             return
         statements.queue_fact(tx, self.station, row, "failed", {"code": error.code})
         changed = isinstance(error, SourceChangedError)
@@ -308,7 +314,7 @@ class Sending:
 
     def _aborted(self, tx: Tx, abort: Abort) -> None:
         row = transfers.get(tx, self.transfer)
-        if row.state in ENDED or row.state in WHOLE:
+        if _is_out_of_our_hands(row.state):
             return
         state = _REFUSALS.get(abort.code, State.FAILED)
         words = f"the receiver ended it: {abort.code}"
@@ -318,3 +324,8 @@ class Sending:
             tx, self.station, row, state, event="abort", actor=PEER,
             outcome="failure", error=error,
         )  # fmt: skip
+
+
+def _is_out_of_our_hands(state: State) -> bool:
+    """Tell whether nothing that happens here changes a transfer any more; facts do."""
+    return state in ENDED or state in WHOLE or state is State.RECALLING

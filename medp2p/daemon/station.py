@@ -33,7 +33,7 @@ from medp2p.vault.transfers import TransferRow
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: Features of this software that go beyond protocol 1 (docs/PROTOCOL.md, "Features").
+#: Features of this software that go beyond protocol 1 (docs/PROTOCOL.md, "Versions and features").
 FEATURES: list[str] = ["recall", "expiring"]
 
 #: What the daemon does on its own account.

@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from medp2p import limits
-from medp2p.daemon import papers
+from medp2p.daemon import expiring, papers, proofs
 from medp2p.daemon.labels import label_view
 from medp2p.daemon.station import Station
 from medp2p.dicom.label import decode_label_untrusted
@@ -63,6 +63,7 @@ def transfer(station: Station, row: TransferRow) -> Json:
         "sealed": when(row.sealed_ms),
         "released": when(row.released_ms),
         "finished": when(row.finished_ms),
+        "expires": when(expiring.date_ms(station, row)),
         "error": row.error,
     }
     return view
@@ -80,6 +81,9 @@ def with_papers(tx: Tx, station: Station, row: TransferRow) -> Json:
         if released is not None:
             view["releases"] = json.loads(released)
             view["released_to"] = view["releases"][-1]
+        recalled = papers.get(tx, station, row.id, papers.RECALL)
+        if recalled is not None:
+            view["recall"] = {"reason": recalled.decode(errors="replace")}
         names = papers.get(tx, station, row.id, papers.DETAIL)
         if names is not None and isinstance(row.error, dict):
             text = f"{row.error['text']}: {names.decode(errors='replace')}"
@@ -121,6 +125,7 @@ def full(tx: Tx, station: Station, row: TransferRow, *, entries: bool) -> Json:
             "time": rfc3339(fact.time_ms),
             "by": "us" if fact.direction is Direction.OUT else row.peer_name,
             "acknowledged": fact.acked,
+            "detail": _said(station, fact),
         }
         for fact in facts.of_transfer(tx, row.id)
     ]
@@ -134,6 +139,14 @@ def full(tx: Tx, station: Station, row: TransferRow, *, entries: bool) -> Json:
     if entries and papers.get(tx, station, row.id, papers.MANIFEST) is not None:
         view["entry_list"] = [entry_view(entry) for entry in papers.manifest(tx, station, row.id)]
     return view
+
+
+def _said(station: Station, fact: facts.FactRow) -> Json | None:
+    """Return what a fact says beside its kind: by whom, why; None while the vault is locked."""
+    try:
+        return dict(proofs.told(station, fact))
+    except (VaultLockedError, SealBrokenError):
+        return None
 
 
 def entry_view(entry: Entry) -> Json:
@@ -152,6 +165,7 @@ def peer(station: Station, row: PeerRow) -> Json:
         "peer_id": encode_peer_id(row.noise_key),
         "key_words": key_words(row.noise_key),
         "fingerprint": fingerprint_text(row.noise_key),
+        "sign_key": None if row.sign_key is None else row.sign_key.hex(),
         "told_name": row.told_name,
         "told_department": row.told_department,
         "told_place": row.told_place,

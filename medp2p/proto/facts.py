@@ -10,6 +10,7 @@ refused, whoever signed them.
 Source: docs/PROTOCOL.md, "Facts".
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Annotated, Final
 
@@ -27,12 +28,28 @@ from medp2p.proto.messages import U53, Fact, Hash, Id, Key, Word
 DOMAIN: Final = b"medp2p fact 1\0"
 
 #: Said by the side that receives the transfer; by the one that sends it; by either.
-RECEIVER_FACTS: Final = frozenset({"sealed", "opened", "released", "declined", "discarded"})
-SENDER_FACTS: Final = frozenset({"cancelled", "recalled"})
+RECEIVER_FACTS: Final = frozenset(
+    {
+        *("sealed", "opened", "released", "declined", "discarded"),
+        *("recalled", "recall-late", "destroyed", "kept", "expiring"),
+    }
+)
+SENDER_FACTS: Final = frozenset({"cancelled", "recall"})
 EITHER_FACTS: Final = frozenset({"expired", "failed"})
 FACT_KINDS: Final = RECEIVER_FACTS | SENDER_FACTS | EITHER_FACTS
 #: These say that the stream is whole at the receiver: they carry its root.
 WHOLE_FACTS: Final = frozenset({"sealed", "opened", "released"})
+#: Kinds that protocol 1 does not have, and the feature with which a peer says that it has them.
+FEATURE_FACTS: Final = {
+    **dict.fromkeys(("recall", "recalled", "recall-late", "destroyed", "kept"), "recall"),
+    "expiring": "expiring",
+}
+
+
+def understood(kind: str, features: Collection[str]) -> bool:
+    """Return whether a peer that lists these features knows facts of this kind."""
+    feature = FEATURE_FACTS.get(kind)
+    return feature is None or feature in features
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +159,15 @@ def verify_untrusted(fact: Fact, public: bytes) -> Statement:
     except (InvalidSignature, ValueError):
         raise RemoteProtocolError("fact with a wrong signature") from None
     return _decode_untrusted(fact.statement)
+
+
+def read_statement(raw: bytes) -> Statement:
+    """Return what a kept statement says, without its signature.
+
+    Raises:
+        RemoteProtocolError: It is none.
+    """
+    return _decode_untrusted(raw)
 
 
 def check_parties_untrusted(statement: Statement, *, signer: bytes, other: bytes) -> None:

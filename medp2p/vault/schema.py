@@ -179,8 +179,19 @@ _SECOND: tuple[str, ...] = (
     "CREATE INDEX releases_by_transfer ON releases (transfer)",
 )
 
+_THIRD: tuple[str, ...] = (
+    # What was begun because a time had passed; ran_ms is running time of the daemon.
+    """CREATE TABLE deadlines (
+        transfer TEXT NOT NULL REFERENCES transfers (id),
+        kind TEXT NOT NULL,
+        since_ms INTEGER NOT NULL,
+        ran_ms INTEGER NOT NULL CHECK (ran_ms >= 0),
+        PRIMARY KEY (transfer, kind)
+    ) WITHOUT ROWID""",
+)
+
 #: Migration n (from 1) is at n - 1.
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _SECOND)
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _SECOND, _THIRD)
 
 
 def version(connection: sqlite3.Connection) -> int:

@@ -248,7 +248,7 @@ def update(tx: Tx, transfer_id: str, **changes: object) -> TransferRow:
     wanted = changes.get("state", row.state)
     if row.state in ENDED and wanted != row.state:
         raise ConflictError(f"transfer {transfer_id} has ended: it is {row.state}")
-    if row.state in WHOLE and wanted not in WHOLE and wanted not in ENDED:
+    if row.state in WHOLE and wanted not in (*WHOLE, *ENDED, State.RECALLING):
         raise ConflictError(f"transfer {transfer_id} is whole; it cannot become {wanted}")
     if changes:
         values = {key: _encode(value) for key, value in changes.items()}

@@ -342,6 +342,24 @@ class MemoryDesk:
     async def cancel(self, actor: Actor, transfer: str) -> Json:
         return await self._move(actor, "out", transfer, "cancelled", {"queued", "waiting"})
 
+    async def recall(self, actor: Actor, transfer: str, reason: str) -> Json:
+        row = await self.transfer("out", transfer, False)
+        there = row["state"] in ("sealed", "released")
+        to = "recalling" if there else "cancelled"
+        row = await self._move(actor, "out", transfer, to, {"queued", "sealed", "released"})
+        row["recall"] = {"reason": reason}
+        return row
+
+    async def answer(self, actor: Actor, transfer: str, destroyed: bool, by: str) -> Json:
+        to = "recalled" if destroyed else "released"
+        row = await self._move(actor, "in", transfer, to, {"released"})
+        row["answered_by"] = by or actor.os_user
+        return row
+
+    async def proof(self, transfer: str, label: bool) -> Json:
+        row = await self.transfer(None, transfer, False)
+        return {"format": "medp2p proof 1", "transfer": row["id"], "summary": label or None}
+
     async def accept(self, actor: Actor, transfer: str) -> Json:
         return await self._move(actor, "in", transfer, "accepted", {"offered"})
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import trio
 
-from medp2p.daemon import keeping, views
+from medp2p.daemon import expiring, keeping, views
 from medp2p.daemon.book import Book
 from medp2p.daemon.config import load_config
 from medp2p.daemon.desk import Desk
@@ -249,6 +249,8 @@ class Workstation:
             nursery.start_soon(tend, station, "janitor", keeping.Janitor(station).run)
             nursery.start_soon(tend, station, "house", partial(keeping.keep_house, station))
             nursery.start_soon(tend, station, "outbox", self.outbox.run)
+            looks = partial(expiring.run_deadlines, station, self.outbox.wake)
+            nursery.start_soon(tend, station, "deadlines", looks)
             self.up.set()
 
     async def _listen(self, listeners: list[trio.SocketListener]) -> None:

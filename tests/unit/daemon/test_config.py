@@ -78,6 +78,7 @@ def test_all_keys(path: Path) -> None:
     path.write_text(
         'name = "a"\ndepartment = "b"\nplace = "c"\nlisten = "127.0.0.1:0"\nmdns = false\n'
         'reserve = 0\nwait-for-peer = "90 minutes"\nkeep-details = "1 week"\n'
+        'expire-after = "3 days"\nundecided-stat = "90 seconds"\nundecided-routine = "8 hours"\n'
     )
     config = load_config(path)
     assert config.listen == ("127.0.0.1", 0)
@@ -86,6 +87,8 @@ def test_all_keys(path: Path) -> None:
     assert config.reserve_for(10**15) == 0
     assert config.wait_for_peer_seconds == 5400
     assert config.keep_details_seconds == 7 * 86400
+    assert config.expire_after_seconds == 3 * 86400
+    assert (config.undecided_stat_seconds, config.undecided_routine_seconds) == (90, 8 * 3600)
     assert {row["source"] for row in effective(config)} == {"config.toml"}
 
 

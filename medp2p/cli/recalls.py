@@ -1,0 +1,129 @@
+"""The verbs that take a transfer back, answer such a request, and show what was signed."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from medp2p import limits
+from medp2p.cli.completion import transfer_ids
+from medp2p.cli.session import Session, verb
+from medp2p.cli.show import Json, fields, reason, safe, when
+from medp2p.errors import UsageError
+from medp2p.text import escape_text
+
+_ID = click.argument("transfer", metavar="ID", shell_complete=transfer_ids)
+
+
+@click.command("recall")
+@_ID
+@click.option("--reason", "why", default="", metavar="TEXT", help="Told to the receiver.")
+@verb
+def outbox_recall(session: Session, transfer: str, why: str) -> None:
+    """Take a transfer back: the receiver erases it, unless it was released before.
+
+    A release that came first turns the recall into a request to destroy, which a person there
+    answers by name. Either way the answer is a signed fact; `outbox show` has it.
+    """
+    row = session.client.act("transfers", transfer, "recall", body={"reason": why})
+    session.result(row, lambda: _recalled(row))
+
+
+def _recalled(row: Json) -> str:
+    name, state = safe(row["id"]), safe(row["state"])
+    if row["state"] == "recalling":
+        return f"recalling {name}; {safe(row['peer'])} has not answered yet"
+    return f"{state} {name}" + (f": {reason(row)}" if reason(row) else "")
+
+
+@click.command("answer")
+@_ID
+@click.option(
+    "--destroyed/--kept",
+    "destroyed",
+    default=None,
+    help="All that was released is destroyed, or it is kept.",
+)
+@click.option("--by", default="", metavar="NAME", help="Who says so; default: your account.")
+@verb
+def inbox_answer(session: Session, transfer: str, destroyed: bool | None, by: str) -> None:
+    """Answer a sender who asks to destroy what was released before the recall came.
+
+    With --destroyed the sealed copy in the vault is erased too.
+    """
+    if destroyed is None:
+        raise UsageError("say --destroyed or --kept")
+    body: dict[str, Any] = {"destroyed": destroyed, "by": by}
+    row = session.client.act("transfers", transfer, "answer", body=body)
+    word = "destroyed" if destroyed else "kept"
+    session.result(row, lambda: f"answered {safe(row['id'])}: {word}")
+
+
+def write_proof(session: Session, transfer: str, file: str, *, label: bool) -> None:
+    """Write the signed facts of a transfer to a new file.
+
+    Raises:
+        UsageError: The file is there already, or cannot be made.
+    """
+    proof = session.client.get("transfers", transfer, "proof", **({"label": "1"} if label else {}))
+    data = (json.dumps(proof, indent=1) + "\n").encode("ascii")
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "wb") as stream:
+            stream.write(data)
+    except FileExistsError:
+        raise UsageError(f"{file} is there already; nothing is overwritten") from None
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}") from error
+    found = {"proof": os.path.abspath(file), "id": proof["transfer"]}
+    session.result(found, lambda: f"wrote {safe(found['proof'])}")
+
+
+@click.command("verify-proof")
+@click.argument("file", metavar="FILE", type=click.Path())
+@click.option("--sender", metavar="PEER_ID", help="Must be the sender's.")
+@click.option("--receiver", metavar="PEER_ID", help="Must be the receiver's.")
+@verb
+def verify_proof(session: Session, file: str, sender: str | None, receiver: str | None) -> None:
+    """Check a proof that `outbox show --proof` wrote. Needs no home and no daemon.
+
+    It shows that the signatures are those of the keys in the file. That the keys belong to the
+    two workstations is for you to see: compare peer IDs with `medp2p id` there, signing keys with
+    `medp2p peers show` at whoever is paired with them.
+    """
+    from medp2p.control.proofs import check_proof
+
+    try:
+        with Path(file).open("rb") as stream:
+            data = stream.read(limits.MAX_PROOF_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}") from error
+    found = check_proof(data, sender=sender, receiver=receiver)
+    session.result(found, lambda: _proof_text(found))
+
+
+def _proof_text(found: Json) -> str:
+    lines = [
+        ("signatures", "hold"),
+        ("transfer", safe(found["transfer"])),
+    ]
+    for side in ("sender", "receiver"):
+        keys = found[side]
+        lines += [
+            (side, safe(keys["peer_id"])),
+            ("key words", safe(keys["key_words"])),
+            ("signing key", safe(keys["sign_key"])),
+        ]
+    for fact in found["facts"]:
+        detail = ", ".join(f"{safe(key)} {safe(value)}" for key, value in fact["detail"].items())
+        lines.append((safe(fact["fact"]), f"{when(fact['time'])} by the {fact['by']}  {detail}"))
+    summary = found["summary"]
+    if summary is not None:
+        lines.append(("files", f"{summary['files']}, {summary['bytes']} bytes"))
+        lines.append(("note", escape_text(summary["note"])))
+        for one in (summary["label"] or {}).get("patients", []):
+            lines.append(("patient", ", ".join(safe(value) for value in one.values() if value)))
+    remark = "Whose keys these are: compare with `medp2p id` there, and `medp2p peers show` here."
+    return f"{fields(lines)}\n{remark}"

@@ -1,0 +1,286 @@
+"""Taking a transfer back: the sender asks, the receiver erases, or a person there answers.
+
+A recall is decided at the receiver, in one transaction, against the row of the transfer: a
+release commits ``releasing`` before its first plain byte, so either the recall comes before it
+and there is no release any more, or it comes after it and becomes a request to destroy. What the
+receiver did is a signed fact; "erased" is stated only once it has been done.
+
+Source: docs/PROTOCOL.md, "Recall".
+"""
+
+import json
+
+from medp2p import limits
+from medp2p.daemon import greeting, papers, statements
+from medp2p.daemon.endings import end, record
+from medp2p.daemon.station import PEER, Station
+from medp2p.errors import ConflictError, MedP2PError, TransferRefusedError, UsageError
+from medp2p.model import ENDED, WHOLE, Actor, Direction, Reason, State, short_id
+from medp2p.proto.facts import Statement, read_statement
+from medp2p.text import rfc3339
+from medp2p.vault import facts, log, transfers
+from medp2p.vault.store import Tx
+from medp2p.vault.transfers import TransferRow
+
+#: The feature without which a peer does not know what a recall is.
+FEATURE = "recall"
+#: ``held`` and the alarm of a transfer whose sender asks to destroy what was released.
+DESTROY_ASKED = "destroy-asked"
+
+# --- at the sender ------------------------------------------------------------------------
+
+
+def cancel(tx: Tx, station: Station, actor: Actor, prefix: str) -> TransferRow:
+    """Cancel an outgoing transfer; the receiver is told, now or when it is there.
+
+    Raises:
+        ConflictError: It is whole, being recalled, or over.
+    """
+    row = transfers.find(tx, prefix, Direction.OUT)
+    if row.state is State.CANCELLED:
+        return row
+    if row.state in ENDED or row.state in WHOLE or row.state is State.RECALLING:
+        raise ConflictError(
+            f"transfer {row.id} is {row.state.value}; it cannot be cancelled",
+            hint="a sealed transfer can be recalled: medp2p outbox recall"
+            if row.state in WHOLE
+            else None,
+        )
+    _cancel(tx, station, actor, row, "")
+    return row
+
+
+def _cancel(tx: Tx, station: Station, actor: Actor, row: TransferRow, reason: str) -> None:
+    statements.queue_fact(tx, station, row, "cancelled", {"reason": reason} if reason else {})
+    end(tx, station, row, State.CANCELLED, event="cancel", actor=actor)
+
+
+def recall(tx: Tx, station: Station, actor: Actor, prefix: str, reason: str) -> TransferRow:
+    """Take an outgoing transfer back. Asking twice is no error.
+
+    Before the offer was accepted nothing has left this workstation: that is a cancel. After it
+    the transfer is ``recalling`` until the receiver has answered.
+
+    Raises:
+        ConflictError: It is over, or the other side has no word for it.
+        UsageError: The reason is too long.
+    """
+    row = transfers.find(tx, prefix, Direction.OUT)
+    if row.state in (State.RECALLING, State.RECALLED, State.CANCELLED):
+        return row
+    if row.state in ENDED:
+        raise ConflictError(f"transfer {row.id} is {row.state.value}; nothing to recall")
+    if len(reason.encode()) > limits.MAX_TEXT_BYTES:
+        raise UsageError(f"a reason has {limits.MAX_TEXT_BYTES} bytes at most")
+    if row.decided_ms is None and row.state not in WHOLE:
+        _cancel(tx, station, actor, row, reason)
+        return row
+    if FEATURE not in greeting.features(tx, row.peer_key):
+        raise ConflictError(
+            f"the software of {row.peer_name} does not know recalls",
+            hint="call its user; a newer medp2p there would answer",
+        )
+    now = station.now_ms()
+    if reason:
+        papers.put_vault(tx, station, row.id, papers.RECALL, reason.encode())
+    statements.queue_fact(tx, station, row, "recall", {"reason": reason} if reason else {})
+    text = "the receiver is asked to erase it; it has not answered yet"
+    transfers.update(
+        tx,
+        row.id,
+        state=State.RECALLING,
+        reason=Reason("recalling", text, now),
+        updated_ms=now,
+    )
+    record(tx, station, row, "recall", actor)
+    return row
+
+
+def told_recalled(tx: Tx, station: Station, row: TransferRow, statement: Statement) -> None:
+    """The receiver has erased it."""
+    if row.state in ENDED:
+        record(tx, station, row, "recall", PEER, "too-late")
+        return
+    never = statement.detail.get("opened") == "never"
+    words = "never opened there by medp2p" if never else "it had been opened there before"
+    _recalled(tx, station, row, statement, words)
+
+
+def told_late(tx: Tx, station: Station, row: TransferRow, statement: Statement) -> None:
+    """The recall came after the release: a person there is asked to destroy what it made."""
+    if row.state in ENDED:
+        record(tx, station, row, "recall", PEER, "too-late")
+        return
+    now = station.now_ms()
+    text = "it had been opened before the recall came; its recipient is asked to destroy it"
+    state = row.state
+    if state not in WHOLE:
+        papers.close_papers(tx, station, row)
+        state = State.SEALED if row.released_ms is None else State.RELEASED
+    transfers.update(
+        tx,
+        row.id,
+        state=state,
+        root=row.root or statement.root,
+        finished_ms=now,
+        reason=Reason(DESTROY_ASKED, text, now),
+        updated_ms=now,
+    )
+    record(tx, station, row, "recall", PEER, "opened", _said(statement))
+
+
+def told_destroyed(tx: Tx, station: Station, row: TransferRow, statement: Statement) -> None:
+    """A person at the receiver says that all copies are destroyed."""
+    if row.state in ENDED:
+        record(tx, station, row, "destroy", PEER, "too-late")
+        return
+    words = "a person there says that what was released is destroyed"
+    _recalled(tx, station, row, statement, words, event="destroy")
+
+
+def told_kept(tx: Tx, station: Station, row: TransferRow, statement: Statement) -> None:
+    """A person at the receiver says that what was released is kept."""
+    if row.state in WHOLE:
+        now = station.now_ms()
+        text = "the recipient keeps what was released"
+        reason = Reason("kept", text, now)
+        transfers.update(tx, row.id, reason=reason, finished_ms=now, updated_ms=now)
+    record(tx, station, row, "destroy", PEER, "refused", _said(statement))
+
+
+def _recalled(
+    tx: Tx,
+    station: Station,
+    row: TransferRow,
+    statement: Statement,
+    words: str,
+    event: str = "recall",
+) -> None:
+    error = TransferRefusedError(f"recalled: {words}")
+    detail = _said(statement)
+    end(tx, station, row, State.RECALLED, event=event, actor=PEER, error=error, detail=detail)
+
+
+def _said(statement: Statement) -> dict[str, object]:
+    return {"at_ms": statement.time_ms, "opened": statement.detail.get("opened", "")}
+
+
+# --- at the receiver ----------------------------------------------------------------------
+
+
+def asked(tx: Tx, station: Station, row: TransferRow, statement: Statement) -> None:
+    """The sender wants it back: decided here and now, against the row as it is."""
+    reason = statement.detail.get("reason", "")
+    papers.put_vault(tx, station, row.id, papers.RECALL, reason.encode())
+    if row.state in ENDED:
+        record(tx, station, row, "recall", PEER, "too-late")
+        if not row.erasing:
+            erased(tx, station, row)
+    elif row.state is State.RELEASING or row.released_ms is not None:
+        _too_late(tx, station, row)
+    else:
+        error = TransferRefusedError("its sender has taken it back")
+        end(tx, station, row, State.RECALLED, event="recall", actor=PEER, error=error)
+
+
+def _too_late(tx: Tx, station: Station, row: TransferRow) -> None:
+    now = station.now_ms()
+    text = "its sender has taken it back and asks to destroy what was released of it"
+    held = {"code": DESTROY_ASKED, "text": text, "since": rfc3339(now)}
+    transfers.update(tx, row.id, held=json.dumps(held), updated_ms=now)
+    statements.queue_fact(tx, station, row, "recall-late", opening(tx, station, row))
+    record(tx, station, row, "recall", PEER, "opened")
+    station.ledger.alarm(
+        tx, kind=DESTROY_ASKED, text=_alarm_text(row), peer=row.peer_name, peer_key=row.peer_key
+    )
+
+
+def _alarm_text(row: TransferRow) -> str:
+    short = short_id(row.id)
+    return (
+        f"transfer {short} was taken back after its release: destroy all copies, then answer"
+        f" `medp2p inbox answer {short} --destroyed`, or --kept"
+    )
+
+
+def erased(tx: Tx, station: Station, row: TransferRow) -> None:
+    """Answer a recall, if there was one: called when file and key are gone."""
+    if row.direction is Direction.IN and papers.RECALL in transfers.blob_names(tx, row.id):
+        detail = {"erased": rfc3339(station.now_ms()), **opening(tx, station, row)}
+        statements.queue_fact(tx, station, row, "recalled", detail)
+
+
+def opening(tx: Tx, station: Station, row: TransferRow) -> dict[str, str]:
+    """Return when medp2p first decrypted a transfer for a person or another system, and who."""
+    for fact in facts.of_transfer(tx, row.id):
+        if fact.direction == Direction.OUT and fact.kind == "opened":
+            detail = {"opened": rfc3339(fact.time_ms)}
+            try:
+                said = read_statement(statements.opened(station, fact).statement)
+            except MedP2PError:  # a locked vault: the audit log there knows who
+                return detail
+            return detail | ({"by": said.detail["by"]} if "by" in said.detail else {})
+    return {"opened": "never"}
+
+
+def is_asked(row: TransferRow) -> bool:
+    """Return whether a request to destroy waits for an answer."""
+    return row.held is not None and json.loads(row.held).get("code") == DESTROY_ASKED
+
+
+def count_asked(tx: Tx) -> int:
+    """Return how many requests to destroy wait for an answer."""
+    return sum(is_asked(row) for row in transfers.list(tx, Direction.IN, tuple(WHOLE)))
+
+
+def answer(
+    tx: Tx, station: Station, actor: Actor, prefix: str, *, destroyed: bool, by: str
+) -> TransferRow:
+    """Answer a request to destroy, by name; what the vault still holds goes with it.
+
+    Args:
+        tx: Write transaction.
+        station: Ours.
+        actor: Who asks us to.
+        prefix: Of the transfer.
+        destroyed: Whether all that was released is destroyed.
+        by: Who says so; "" for the account of the actor.
+
+    Raises:
+        ConflictError: Nobody has asked, or a release is under way.
+        UsageError: The name is too long, or cannot be printed.
+    """
+    row = transfers.find(tx, prefix, Direction.IN)
+    name = by.strip() or actor.operator or actor.os_user or actor.via
+    if len(name) > limits.MAX_TOLD_CHARS or not name.isprintable():
+        raise UsageError(f"a name has {limits.MAX_TOLD_CHARS} printable characters at most")
+    if not is_asked(row) or row.state in ENDED:
+        raise ConflictError(f"nobody has asked to destroy transfer {row.id}")
+    if row.state is State.RELEASING:
+        raise ConflictError(f"transfer {row.id} is being released; answer when that is over")
+    fact = "destroyed" if destroyed else "kept"
+    statements.queue_fact(tx, station, row, fact, {"by": name})
+    transfers.update(tx, row.id, held=None, updated_ms=station.now_ms())
+    for alarm in log.alarms(tx, unacknowledged_only=True):
+        if alarm.kind == DESTROY_ASKED and alarm.text == _alarm_text(row):
+            station.ledger.acknowledge(tx, actor, alarm.id)
+    row = transfers.get(tx, row.id)
+    if destroyed:
+        end(tx, station, row, State.RECALLED, event="destroy", actor=actor, detail={"by": name})
+    else:
+        transfers.delete_blobs(tx, row.id, [papers.RECALL])
+        record(tx, station, row, "destroy", actor, "refused", {"by": name})
+    return row
+
+
+def check_release(row: TransferRow) -> None:
+    """Refuse a further release of what its sender has taken back.
+
+    Raises:
+        ConflictError: A request to destroy it waits for an answer.
+    """
+    if is_asked(row):
+        raise ConflictError(
+            f"the sender of transfer {row.id} asks to destroy it",
+            hint=f"answer first: medp2p inbox answer {short_id(row.id)} --destroyed, or --kept",
+        )
