@@ -224,7 +224,12 @@ def receive_until(receiver: Workstation, transfer: str, part: float) -> Row:
 
 def send_and_accept(sender: Workstation, receiver: Workstation, study: Path) -> str:
     """Queue the study, and accept the offer at the other side; return the transfer's id."""
-    row = sender.ask("send", receiver.name, str(study), "--yes", "--no-wait", "--note", "demo")
+    # As on a request form: whose images are meant. In a file, since every account of a machine
+    # can read the arguments of its commands.
+    form = study.parent / "request.json"
+    form.write_text(json.dumps({"patient_id": "MRN-0042117"}))
+    expected = ("--expect-from", str(form))
+    row = sender.ask("send", receiver.name, str(study), *expected, "--no-wait", "--note", "demo")
     transfer: str = row["id"]
     print(f"   {sender.name} has queued transfer {transfer}: {row['files']} files.")
 

@@ -3,7 +3,10 @@
 A script for whoever wants to send from a scanner's export folder, a cron job or a hook. It talks
 to the daemon only through the command line and its JSON, as any program in any language can:
 
-    python examples/send_study.py PEER PATH... [--home DIR] [--note TEXT]
+    python examples/send_study.py PEER PATH... [--home DIR] [--note TEXT] [--expect-from FILE]
+
+FILE says in JSON whose images are meant, such as {"patient_id": "MRN-0042117"}; images of anybody
+else are refused before a byte leaves.
 
 It ends when the receiver has sealed the study: status 0, and the receipt is in the outbox. What
 the receiver does then is the receiver's business. Where both workstations are homes on this
@@ -69,9 +72,14 @@ def ask(home: Path | None, *words: str) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def send(home: Path | None, peer: str, paths: list[Path], note: str) -> Row:
-    """Queue the study; it survives a reboot from here on."""
-    words = ["--yes", "--no-wait", "--note", note, "--", peer, *map(str, paths)]
+def send(home: Path | None, peer: str, paths: list[Path], note: str, form: Path | None) -> Row:
+    """Queue the study; it survives a reboot from here on.
+
+    Without a form that says whose images are meant, the peer's settings must allow `--yes`
+    (`medp2p peers set PEER confirm=none`).
+    """
+    confirmed = ["--yes"] if form is None else ["--expect-from", str(form)]
+    words = [*confirmed, "--no-wait", "--note", note, "--", peer, *map(str, paths)]
     row: Row = ask(home, "send", *words)
     return row
 
@@ -118,13 +126,14 @@ def main() -> int:
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH")
     parser.add_argument("--home", type=Path, help="home of the sender")
     parser.add_argument("--note", default="", help="a remark for the receiver")
+    parser.add_argument("--expect-from", type=Path, help="whose images are meant, as JSON")
     parser.add_argument("--receiver-home", type=Path, help="accept there, too")
     parser.add_argument("--release-to", type=Path, help="release there into this folder")
     options = parser.parse_args()
     if (options.receiver_home is None) != (options.release_to is None):
         parser.error("--receiver-home and --release-to go together")
     try:
-        row = send(options.home, options.peer, options.paths, options.note)
+        row = send(options.home, options.peer, options.paths, options.note, options.expect_from)
         row = follow(options.home, row["id"], options.receiver_home)
         status = outcome(row)
         if options.receiver_home is not None and status in (0, 10):

@@ -325,12 +325,20 @@ class Hospital:
 
 
 def introduce(
-    one: Workstation, other: Workstation, *, address: str | None = None, accept: str = "auto"
+    one: Workstation,
+    other: Workstation,
+    *,
+    address: str | None = None,
+    accept: str = "auto",
+    confirm: str = "none",
 ) -> None:
-    """Let one know the other by its peer ID: its key, where it is, what is done with offers."""
+    """Let one know the other by its peer ID: its key, where it is, what is done with offers.
+
+    With confirm=none a script may send with --yes alone.
+    """
     peer_id = other.cli("id").ok().document["peer_id"]
     one.cli("peers", "add", other.name, peer_id, "--address", address or other.address).ok()
-    one.cli("peers", "set", other.name, f"accept={accept}").ok()
+    one.cli("peers", "set", other.name, f"accept={accept}", f"confirm={confirm}").ok()
 
 
 def pair_by_code(shows: Workstation, joins: Workstation) -> tuple[Answer, Answer]:
