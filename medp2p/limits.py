@@ -291,6 +291,14 @@ DICOM_KNOWN_FILES = 50_000
 #: records writes several times a second. What escapes that fails the transfer, never mixes.
 GROWING_RECENT_SECONDS = 2.0
 GROWING_LOOK_SECONDS = 0.5
+#: The receiver's look at what was sealed, as a whole: so long, and so much more for each file
+#: (2 ms on one core); what is left then stays unread, which differs from what was promised.
+CHECK_SECONDS = 300.0
+CHECK_FILE_SECONDS = 0.05
+#: A look that was not possible is tried again after so long.
+CHECK_AGAIN_SECONDS = 600.0
+#: Differences from a promised label that are kept; the rest is a count.
+CHECK_DIFFERENCES = 100
 #: Files named in one finding; the rest is a count.
 FINDING_FILES = 5
 FINDING_CHARS = 600
@@ -387,6 +395,20 @@ MAX_NAME_BYTES = 255
 MAX_OPEN_FOLDERS = 64
 #: Smallest piece that file systems give out: a release of many small files needs one for each.
 DISK_BLOCK_BYTES = 4 * KIB
+
+#: The command that looks over a staged folder; clamscan reads some 20 MB a second.
+RELEASE_SCAN_SECONDS = 3600
+#: A release for a time: from a look at one image to a research stay.
+MIN_RELEASE_SECONDS = 1
+MAX_RELEASE_SECONDS = 366 * 86400
+#: Removing what was released for a time failed (a network mount is away): tried again.
+WITHDRAW_AGAIN_SECONDS = 600.0
+#: How often somebody looks whether such a time is over, unless it is sooner; and the longest look
+#: at all released folders.
+WITHDRAW_LOOK_SECONDS = 60.0
+RELEASED_LOOK_SECONDS = 5.0
+#: Clear images that lie outside the vault for longer are counted as old.
+RELEASED_OLD_DAYS = 7
 
 # --- the database -------------------------------------------------------------------------
 

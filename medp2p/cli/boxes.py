@@ -1,17 +1,15 @@
 """The verbs outbox and inbox. Each is the decision itself and never asks."""
 
-import os
 from collections.abc import Callable
 from typing import Any
 
 import click
 
-from medp2p.cli import recalls
+from medp2p.cli import recalls, releases
 from medp2p.cli.completion import transfer_ids
-from medp2p.cli.send import absolute
+from medp2p.cli.label import label_text
 from medp2p.cli.session import Session, home_option, json_option, verb
 from medp2p.cli.show import entries, safe, transfer_fields, transfer_list
-from medp2p.control.client import to_b64
 
 _ID = click.argument("transfer", metavar="ID", shell_complete=transfer_ids)
 
@@ -24,7 +22,8 @@ def _list(session: Session, direction: str, empty: str) -> None:
 def _show(session: Session, direction: str, transfer: str, files: bool) -> None:
     query = {"direction": direction} | ({"entries": "1"} if files else {})
     row = session.client.get("transfers", transfer, **query)
-    session.result(row, lambda: "\n".join(filter(None, [transfer_fields(row), entries(row)])))
+    parts = (transfer_fields, label_text, entries)
+    session.result(row, lambda: "\n".join(filter(None, [part(row) for part in parts])))
 
 
 def _act(session: Session, transfer: str, act: str, text: str, **body: str) -> None:
@@ -111,14 +110,6 @@ def inbox_show(session: Session, transfer: str, files: bool) -> None:
     _show(session, "in", transfer, files)
 
 
-@inbox.command("accept")
-@_ID
-@verb
-def inbox_accept(session: Session, transfer: str) -> None:
-    """Take an offer: its files come, and are sealed in the vault."""
-    _act(session, transfer, "accept", "accepted")
-
-
 @inbox.command("decline")
 @_ID
 @click.option("--reason", default="", metavar="TEXT", help="Told to the sender.")
@@ -126,24 +117,6 @@ def inbox_accept(session: Session, transfer: str) -> None:
 def inbox_decline(session: Session, transfer: str, reason: str) -> None:
     """Refuse an offer."""
     _act(session, transfer, "decline", "declined", reason=reason)
-
-
-@inbox.command("release")
-@_ID
-@click.option(
-    "--to", "target", metavar="DIR", required=True, type=click.Path(), help="Made if missing."
-)
-@verb
-def inbox_release(session: Session, transfer: str, target: str) -> None:
-    """Unpack a sealed transfer into a new folder below DIR, and print that folder."""
-    body = {"to_b64": to_b64(absolute(os.path.expanduser(target)))}
-    row = session.client.act("transfers", transfer, "release", body=body)
-    if session.json:
-        session.emit(row)
-        return
-    session.say(safe(row["released_to"]))
-    for pair in row.get("mapped") or []:
-        session.note(f"renamed: {safe(pair['from']['path'])} -> {safe(pair['to']['path'])}")
 
 
 @inbox.command("verify")
@@ -164,5 +137,7 @@ def inbox_discard(session: Session, transfer: str) -> None:
 
 outbox.add_command(recalls.outbox_recall)
 inbox.add_command(recalls.inbox_answer)
+inbox.add_command(releases.inbox_accept)
+inbox.add_command(releases.inbox_release)
 
-COMMANDS = (outbox, inbox, recalls.verify_proof)
+COMMANDS = (outbox, inbox, releases.released, releases.targets, recalls.verify_proof)

@@ -74,6 +74,12 @@ def reason(row: Json) -> str:
     return ""
 
 
+def held(row: Json) -> str:
+    """Return why the release of a transfer is held, in one line; "" if it is not."""
+    found = row.get("held")
+    return safe(found.get("text") or found.get("code")) if isinstance(found, dict) else ""
+
+
 def is_over(row: Json) -> bool:
     """Return whether the stream of a transfer is whole, or it has ended without that."""
     return row["state"] in WHOLE or row["state"] in ENDED
@@ -110,7 +116,7 @@ def transfer_list(rows: Sequence[Json], *, empty: str) -> str:
                 format_bytes(row["bytes"]),
                 share(row),
                 when(row["created"]),
-                reason(row) or pace(row),
+                (f"HELD: {held(row)}" if held(row) else "") or reason(row) or pace(row),
             )
             for row in rows
         ],
@@ -126,12 +132,12 @@ def transfer_fields(row: Json) -> str:
         (towards, safe(row["peer"])),
         ("state", coloured(safe(row["state"]))),
         ("reason", reason(row)),
+        ("HELD", held(row)),
         ("files", f"{row['files']}, {format_bytes(row['bytes'])}"),
         ("done", f"{share(row)}, {format_bytes(row['bytes_done'])}"),
         ("pace", pace(row)),
         ("skipped", safe(row.get("skipped") or None)),
         ("priority", safe(row.get("priority"))),
-        ("label", safe(row.get("label"))),
         ("note", safe(row.get("note"))),
         ("root", safe(row["root"])),
         ("released to", safe(row.get("released_to"))),

@@ -7,7 +7,18 @@ import click
 
 from medp2p.cli.follow import changes
 from medp2p.cli.session import Session, verb
-from medp2p.cli.show import Json, columns, fields, pace, reason, safe, share, transfer_list, when
+from medp2p.cli.show import (
+    Json,
+    columns,
+    fields,
+    held,
+    pace,
+    reason,
+    safe,
+    share,
+    transfer_list,
+    when,
+)
 from medp2p.model import short_id
 from medp2p.text import format_bytes, local_time
 
@@ -43,6 +54,9 @@ def status_text(found: Json) -> str:
             ("peers there", ", ".join(there)),
             ("peers away", ", ".join(away)),
             ("undecided", safe(found.get("undecided") or None)),
+            ("accepting", _accepting(found.get("peers", []))),
+            ("held", _held(found.get("held"))),
+            ("released", _released(found.get("released"))),
             ("expiring", safe(found.get("expiring") or None)),
             ("to destroy", _to_destroy(found.get("destroy_asked"))),
             ("alarms", f"{alarms} open; see `medp2p audit alarms`" if alarms else ""),
@@ -51,6 +65,34 @@ def status_text(found: Json) -> str:
     )
     rows = found.get("transfers", [])
     return head + ("\n\n" + transfer_list(rows, empty="") if rows else "")
+
+
+def _accepting(peers: list[Json]) -> str:
+    """Return whose offers are taken without asking, and within which limits."""
+    told = []
+    for peer in peers:
+        auto = peer.get("auto")
+        if isinstance(auto, dict):
+            limits = [f"{safe(key)} {safe(value)}" for key, value in auto.items() if value]
+            told.append(f"{safe(peer['name'])} ({', '.join(limits) or 'no limits'})")
+    return "; ".join(told)
+
+
+def _held(rows: object) -> str:
+    """Return what is held, with why."""
+    if not isinstance(rows, list) or not rows:
+        return ""
+    shown = [f"{short_id(safe(row['id']))} from {safe(row['peer'])}: {held(row)}" for row in rows]
+    more = f"; and {len(shown) - 5} more" if len(shown) > 5 else ""
+    return "; ".join(shown[:5]) + more
+
+
+def _released(counts: object) -> str:
+    """Return how many released folders lie there, and how many are old."""
+    if not isinstance(counts, dict) or not counts.get("folders"):
+        return ""
+    old = f", {safe(counts['old'])} OLD" if counts.get("old") else ""
+    return f"{safe(counts['folders'])} folders{old}; see `medp2p released`"
 
 
 def _to_destroy(asked: object) -> str:
@@ -82,7 +124,8 @@ def event_text(event: Json) -> str:
 def _transfer_text(row: Json) -> str:
     towards = "from" if row["direction"] == "in" else "to"
     words = [short_id(safe(row["id"])), towards, safe(row["peer"]), safe(row["state"])]
-    return "  ".join(filter(None, [" ".join(words), share(row), pace(row), reason(row)]))
+    hold = f"HELD: {held(row)}" if held(row) else ""
+    return "  ".join(filter(None, [" ".join(words), share(row), pace(row), hold, reason(row)]))
 
 
 def _peer_text(row: Json) -> str:

@@ -22,7 +22,9 @@ from starlette.routing import Route
 
 from medp2p import limits
 from medp2p.control.bodies import (
+    Accept,
     AddPeer,
+    AddTarget,
     AnswerDestroy,
     Call,
     Decline,
@@ -112,6 +114,17 @@ async def _answer(desk: Desk, call: Call) -> Any:
     return await desk.answer(call.actor, call.path["id"], body.destroyed, body.by)
 
 
+async def _release(desk: Desk, call: Call) -> Any:
+    body = call.body(Release)
+    order = {name: getattr(body, name) for name in ("target", "allow", "expect", "for_seconds")}
+    return await desk.release(call.actor, call.path["id"], {"to": body.to_b64, **order})
+
+
+async def _add_target(desk: Desk, call: Call) -> Any:
+    body = call.body(AddTarget)
+    return await desk.add_target(call.actor, body.name, body.target)
+
+
 async def _audit(desk: Desk, call: Call) -> Any:
     limit = min(max(call.number("limit", 100), 1), limits.MAX_AUDIT_PAGE)
     return await desk.audit(limit, call.number("after", -1))
@@ -181,18 +194,14 @@ TABLE: tuple[tuple[str, str, Handler], ...] = (
     (
         "POST",
         "/transfers/{id}/accept",
-        lambda desk, call: desk.accept(call.actor, call.path["id"]),
+        lambda desk, call: desk.accept(call.actor, call.path["id"], call.body(Accept).release_to),
     ),
     (
         "POST",
         "/transfers/{id}/decline",
         lambda desk, call: desk.decline(call.actor, call.path["id"], call.body(Decline).reason),
     ),
-    (
-        "POST",
-        "/transfers/{id}/release",
-        lambda desk, call: desk.release(call.actor, call.path["id"], call.body(Release).to_b64),
-    ),
+    ("POST", "/transfers/{id}/release", _release),
     (
         "POST",
         "/transfers/{id}/verify",
@@ -202,6 +211,14 @@ TABLE: tuple[tuple[str, str, Handler], ...] = (
         "POST",
         "/transfers/{id}/discard",
         lambda desk, call: desk.discard(call.actor, call.path["id"]),
+    ),
+    ("GET", "/released", lambda desk, call: desk.released()),
+    ("GET", "/targets", lambda desk, call: desk.targets()),
+    ("POST", "/targets", _add_target),
+    (
+        "DELETE",
+        "/targets/{name}",
+        lambda desk, call: desk.remove_target(call.actor, call.path["name"]),
     ),
     ("GET", "/audit", _audit),
     ("GET", "/audit/verify", lambda desk, call: desk.audit_verify()),

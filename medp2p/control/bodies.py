@@ -81,7 +81,24 @@ class AnswerDestroy(_Body):
 class Release(_Body):
     """Body of POST /v1/transfers/{id}/release."""
 
-    to_b64: bytes
+    to_b64: bytes | None = None
+    target: str | None = None
+    allow: list[str] = []
+    expect: dict[str, str] | None = None
+    for_seconds: int | None = None
+
+
+class Accept(_Body):
+    """Body of POST /v1/transfers/{id}/accept."""
+
+    release_to: str | None = None
+
+
+class AddTarget(_Body):
+    """Body of POST /v1/targets."""
+
+    name: str
+    target: str
 
 
 _B = TypeVar("_B", bound=_Body)

@@ -230,21 +230,30 @@ class Desk(Protocol):
         """
         ...
 
-    async def accept(self, actor: Actor, transfer: str) -> Json:
-        """Take an offer of the inbox; return it."""
+    async def accept(self, actor: Actor, transfer: str, release_to: str | None = None) -> Json:
+        """Take an offer of the inbox; return it.
+
+        Args:
+            actor: Who decides.
+            transfer: Id or prefix.
+            release_to: Name of a target: released there once it is sealed, if label and content
+                agree; else it is held.
+        """
         ...
 
     async def decline(self, actor: Actor, transfer: str, reason: str) -> Json:
         """Refuse an offer of the inbox; return it."""
         ...
 
-    async def release(self, actor: Actor, transfer: str, target: bytes) -> Json:
+    async def release(self, actor: Actor, transfer: str, order: Json) -> Json:
         """Unpack a sealed transfer below a folder.
 
         Args:
             actor: Who asks.
             transfer: Id or prefix, in the inbox.
-            target: Absolute path; made when missing.
+            order: ``to`` (absolute path as bytes; made when missing) or ``target`` (a name);
+                ``allow`` (codes of holds that may pass), ``expect`` (fields of an expectation),
+                ``for_seconds`` (after which unchanged files are removed).
 
         Returns:
             The transfer, with ``released_to`` (text) and ``released_to_b64`` of this release.
@@ -261,6 +270,27 @@ class Desk(Protocol):
 
     async def discard(self, actor: Actor, transfer: str) -> Json:
         """Erase a transfer of the inbox; return it."""
+        ...
+
+    async def released(self) -> list[Json]:
+        """Return every folder released, the newest first.
+
+        Keys: ``release`` (number), ``transfer, peer, state`` ("there", "kept", "removed" or
+        "gone"), ``released, by, files, age_seconds, old, until, over, folder`` (null while the
+        vault is locked).
+        """
+        ...
+
+    async def targets(self) -> list[Json]:
+        """Return the named targets: ``name, target, created, created_by``."""
+        ...
+
+    async def add_target(self, actor: Actor, name: str, target: str) -> Json:
+        """Give a place ("folder:DIR") a name; return it."""
+        ...
+
+    async def remove_target(self, actor: Actor, name: str) -> Json:
+        """Take the name of a target away; return it as it was."""
         ...
 
     async def audit(self, limit: int, after: int) -> list[Json]:

@@ -7,6 +7,7 @@ a bad unit, is an error that names file and key: a setting never silently means 
 import math
 import platform
 import re
+import shlex
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -57,6 +58,9 @@ class Config:
         expire_after_seconds: How long an incoming transfer waits to be released.
         undecided_stat_seconds: After which an urgent offer undecided there is an alarm.
         undecided_routine_seconds: The same for all others.
+        release_scan: Words of the command that looks over a staged folder; () for none.
+        release_scan_seconds: How long it may take.
+        released_old_seconds: From when on a released folder is counted as old.
         sources: Where the value of each key of the file comes from.
     """
 
@@ -71,6 +75,9 @@ class Config:
     expire_after_seconds: int = limits.EXPIRE_AFTER_DAYS * _DAY
     undecided_stat_seconds: int = limits.UNDECIDED_STAT_MINUTES * 60
     undecided_routine_seconds: int = limits.UNDECIDED_ROUTINE_HOURS * 3600
+    release_scan: tuple[str, ...] = ()
+    release_scan_seconds: int = limits.RELEASE_SCAN_SECONDS
+    released_old_seconds: int = limits.RELEASED_OLD_DAYS * _DAY
     sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def reserve_for(self, total_bytes: int) -> int:
@@ -172,6 +179,19 @@ def _listen(value: object) -> tuple[str | None, int]:
         raise ValueError(f"is {error.text}") from None
 
 
+def _command(value: object) -> tuple[str, ...]:
+    """Read a command: its words, or one text in which a shell's quotes hold words together."""
+    if isinstance(value, str):
+        words = shlex.split(value)
+    elif isinstance(value, list) and all(isinstance(word, str) for word in value):
+        words = list(value)
+    else:
+        raise ValueError("must be text, or a list of texts")
+    if any("\0" in word for word in words):
+        raise ValueError("has a zero byte")
+    return tuple(words)
+
+
 #: Key in the file -> (field of Config, parser raising ValueError).
 _KEYS: dict[str, tuple[str, Callable[[object], object]]] = {
     "name": ("name", _name),
@@ -185,7 +205,12 @@ _KEYS: dict[str, tuple[str, Callable[[object], object]]] = {
     "expire-after": ("expire_after_seconds", parse_seconds),
     "undecided-stat": ("undecided_stat_seconds", parse_seconds),
     "undecided-routine": ("undecided_routine_seconds", parse_seconds),
+    "release.scan": ("release_scan", _command),
+    "release.scan-time": ("release_scan_seconds", parse_seconds),
+    "release.old-after": ("released_old_seconds", parse_seconds),
 }
+#: Tables of the file: what stands in them has names with a dot.
+_TABLES = frozenset(key.partition(".")[0] for key in _KEYS if "." in key)
 
 
 def load_config(path: Path) -> Config:
@@ -197,7 +222,7 @@ def load_config(path: Path) -> Config:
     """
     values: dict[str, object] = {}
     sources: dict[str, str] = {}
-    for key, value in _read(path).items():
+    for key, value in _flat(_read(path)).items():
         if key not in _KEYS:
             known = ", ".join(sorted(_KEYS))
             raise ConfigError(f"{path}: unknown key {key!r}", hint=f"known keys: {known}")
@@ -208,6 +233,17 @@ def load_config(path: Path) -> Config:
             raise ConfigError(f"{path}: key {key!r} {error}") from None
         sources[key] = "config.toml"
     return Config(sources=MappingProxyType(sources), **values)  # type: ignore[arg-type]
+
+
+def _flat(read: dict[str, object]) -> dict[str, object]:
+    """Return the keys of the known tables with their dots; everything else as it is."""
+    flat: dict[str, object] = {}
+    for key, value in read.items():
+        if key in _TABLES and isinstance(value, dict):
+            flat |= {f"{key}.{name}": inner for name, inner in value.items()}
+        else:
+            flat[key] = value
+    return flat
 
 
 def _read(path: Path) -> dict[str, object]:
@@ -238,6 +274,9 @@ def effective(config: Config) -> list[dict[str, object]]:
         "expire-after": _text_of_seconds(config.expire_after_seconds),
         "undecided-stat": _text_of_seconds(config.undecided_stat_seconds),
         "undecided-routine": _text_of_seconds(config.undecided_routine_seconds),
+        "release.scan": shlex.join(config.release_scan),
+        "release.scan-time": _text_of_seconds(config.release_scan_seconds),
+        "release.old-after": _text_of_seconds(config.released_old_seconds),
     }
     return [
         {
@@ -305,6 +344,15 @@ place = {place}
 # An offer of ours about which nobody has decided for so long is an alarm here.
 #undecided-stat = "10 minutes"
 #undecided-routine = "24 hours"
+
+# A command that looks over what is to be released, such as a virus scanner, while it is staged
+# beside the target: its words; the path of the folder is put behind them. Exit status 0 lets
+# it pass; anything else, or more time than this, holds the release.
+#release.scan = "/usr/bin/clamdscan --fdpass"
+#release.scan-time = "1 hour"
+
+# From when on a released folder that still lies there is counted as old by `medp2p status`.
+#release.old-after = "7 days"
 """
 
 

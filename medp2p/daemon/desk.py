@@ -15,7 +15,18 @@ import msgspec
 import trio
 
 from medp2p import __version__
-from medp2p.daemon import doctor, inbox, proofs, recalling, views
+from medp2p.daemon import (
+    doctor,
+    inbox,
+    judging,
+    opening,
+    policy,
+    proofs,
+    recalling,
+    targeting,
+    views,
+    withdrawing,
+)
 from medp2p.daemon.config import changed_keys, effective, load_config, restart_needed
 from medp2p.daemon.confirming import Confirmation
 from medp2p.daemon.outbox import Outbox
@@ -83,13 +94,16 @@ class Desk:
             "undecided": sum(row.state is State.OFFERED for row in rows if _incoming(row)),
             "destroy_asked": recalling.count_asked(tx),
             "expiring": transfers.count(tx, state=State.EXPIRING),
+            "held": [views.transfer(station, row) for row in _held(tx)],
+            "released": withdrawing.counts(tx, station),
             "alarms": len(station.ledger.alarms(tx, open_only=True)),
             "bugs": station.bugs,
         }
 
     def _presence(self, row: peers.PeerRow) -> Json:
         seen = self._station.book.presence(row.noise_key)
-        return {"name": row.name, "settings": dict(row.settings), **seen}
+        auto = policy.automatic(row.settings, self._station.now_ms())
+        return {"name": row.name, "settings": dict(row.settings), "auto": auto, **seen}
 
     async def identity(self) -> Json:
         """Return who this workstation is."""
@@ -229,8 +243,7 @@ class Desk:
 
     async def proof(self, transfer: str, label: bool) -> Json:
         """Return the signed facts of a transfer with all that a third party needs."""
-        act = partial(proofs.proof, with_label=label)
-        return await self._station.read(act, self._station, transfer)
+        return await self._station.read(proofs.proof, self._station, transfer, with_label=label)
 
     # --- the boxes --------------------------------------------------------------------
 
@@ -254,9 +267,11 @@ class Desk:
 
         return await self._station.read(one)
 
-    async def accept(self, actor: Actor, transfer: str) -> Json:
-        """Take an offer."""
-        row = await self._station.write(inbox.accept, self._station, actor, transfer)
+    async def accept(self, actor: Actor, transfer: str, release_to: str | None = None) -> Json:
+        """Take an offer; with a target it is released there once it is sealed."""
+        station = self._station
+        row = await station.write(inbox.accept, station, actor, transfer, release_to)
+        station.release_bell.ring()
         self._outbox.wake(row.peer_key)  # a sender that has hung up meanwhile hears of us
         return await self._touched(row)
 
@@ -278,12 +293,13 @@ class Desk:
 
     async def verify(self, actor: Actor, transfer: str) -> Json:
         """Read a sealed transfer again and authenticate every byte."""
-        row = await inbox.verify(self._station, actor, transfer)
+        row = await opening.verify(self._station, actor, transfer)
         return await self.transfer("in", row.id, entries=False)
 
-    async def release(self, actor: Actor, transfer: str, target: bytes) -> Json:
+    async def release(self, actor: Actor, transfer: str, order: Json) -> Json:
         """Unpack a sealed transfer into a new folder below a target."""
-        row, done = await inbox.release(self._station, actor, transfer, target)
+        given = await self._station.read(judging.order_of, order)
+        row, done = await opening.release(self._station, actor, transfer, given)
         self._outbox.wake(row.peer_key)
         view = await self.transfer("in", row.id, entries=False)
         where = views.named(done.path)
@@ -293,6 +309,22 @@ class Desk:
             "released_to_b64": where["path_b64"],
             "mapped": mapped,
         }
+
+    async def released(self) -> list[Json]:
+        """Return every folder released, the newest first."""
+        return await withdrawing.released(self._station)
+
+    async def targets(self) -> list[Json]:
+        """Return all named targets."""
+        return await self._station.read(targeting.listed)
+
+    async def add_target(self, actor: Actor, name: str, target: str) -> Json:
+        """Give a place to release into a name."""
+        return await self._station.write(targeting.add, self._station, actor, name, target)
+
+    async def remove_target(self, actor: Actor, name: str) -> Json:
+        """Take the name of a target away."""
+        return await self._station.write(targeting.remove, self._station, actor, name)
 
     async def _ended(self, row: TransferRow) -> Json:
         self._outbox.wake(row.peer_key)
@@ -341,6 +373,12 @@ def _read(value: Json | None, model: type[_R]) -> _R:
         return msgspec.convert(value or {}, type=model)
     except msgspec.ValidationError as error:
         raise UsageError(f"the request does not fit: {error}") from None
+
+
+def _held(tx: Tx) -> list[TransferRow]:
+    """Return what waits here for a person because something holds it."""
+    rows = transfers.list(tx, Direction.IN, sorted(WHOLE))
+    return [row for row in rows if row.held is not None]
 
 
 def _incoming(row: TransferRow) -> bool:

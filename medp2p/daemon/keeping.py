@@ -5,7 +5,7 @@ import logging
 import trio
 
 from medp2p import limits
-from medp2p.daemon import endings, inbox, papers, recalling, room, statements
+from medp2p.daemon import endings, opening, papers, recalling, room, statements, withdrawing
 from medp2p.daemon.station import RULE, Station
 from medp2p.errors import MedP2PError, TransferAbortedError
 from medp2p.model import ENDED, Direction, Reason, State
@@ -68,7 +68,7 @@ class Janitor:
 def _erased(tx: Tx, station: Station, row: TransferRow) -> None:
     station.files.step("erase-rows")
     journal.forget(tx, row.id)
-    transfers.delete_blobs(tx, row.id, [papers.FILE_KEY, papers.MANIFEST, papers.TARGET])
+    papers.drop_work(tx, row.id)
     transfers.update(tx, row.id, erasing=False)
     recalling.erased(tx, station, row)
 
@@ -80,7 +80,7 @@ async def recover(station: Station) -> None:
     """Bring every transfer that a crash or a stop left in the middle to where it goes on."""
     for row in await station.write(_recover, station):
         try:
-            await trio.to_thread.run_sync(inbox.recover_release, station, row)
+            await trio.to_thread.run_sync(opening.recover, station, row)
         except MedP2PError as error:
             log.warning("release of %s cannot be cleared up now: %s", row.id, error.code)
     await trio.to_thread.run_sync(_put_in_order, station)
@@ -121,6 +121,7 @@ async def keep_house(station: Station) -> None:
         changed = await station.write(_tidy, station)
         for transfer in changed:
             await station.touch(transfer)
+        await withdrawing.look_after(station)
         await trio.sleep(limits.HOUSEKEEPING_SECONDS)
 
 
@@ -135,6 +136,7 @@ def _tidy(tx: Tx, station: Station) -> list[str]:
             _give_up(tx, station, row)
             changed.append(row.id)
     _forget_details(tx, station, now - station.config.keep_details_seconds * 1000)
+    withdrawing.forget(tx, now - station.config.keep_details_seconds * 1000)
     return changed
 
 

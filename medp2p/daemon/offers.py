@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import msgspec
 
 from medp2p import digest, limits
-from medp2p.daemon import endings, papers, policy
+from medp2p.daemon import clock, endings, papers, policy
 from medp2p.daemon.station import PEER, RULE, Station
 from medp2p.errors import NoSpaceError, RemoteProtocolError
 from medp2p.layout import Layout, check_manifest_untrusted
@@ -84,7 +84,13 @@ def consider(tx: Tx, station: Station, peer: PeerRow, offer: Offer) -> Verdict:
     # A million folders hold no bytes and take gigabytes of headers all the same.
     slim = offer.length <= offer.file_bytes + limits.HEADERS_FREE_BYTES
     size = offer.file_bytes if slim else offer.length
-    decision = policy.decide(now.settings, size, offer.files)
+    decision = policy.decide(
+        now.settings,
+        size,
+        offer.files,
+        now_ms=station.now_ms(),
+        clock_behind=clock.is_behind(tx, station.now_ms()),
+    )
     if decision == "block":
         return _refuse(tx, station, peer, transfer, "blocked")
     if decision == "ask" and _is_full(tx, peer):

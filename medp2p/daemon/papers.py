@@ -20,6 +20,10 @@ log = logging.getLogger(__name__)
 
 SUMMARY, MANIFEST, SOURCES, FILE_KEY = "summary", "manifest", "sources", "filekey"
 RELEASED, DETAIL, TARGET = "released", "detail", "target"
+#: What the look after the seal has found; where a person wants a transfer released after it.
+CHECK, RELEASE_TO = "check", "release-to"
+#: Of a release (owner "release N"): its folder; that and its files, while they are to be removed.
+FOLDER, LISTING = "folder", "listing"
 #: Why its sender has taken a transfer back; there as soon as it has asked.
 RECALL = "recall"
 
@@ -79,6 +83,11 @@ def close_papers(tx: Tx, station: Station, row: TransferRow) -> None:
         journal.forget(tx, row.id)
     if row.scan_id is not None and transfers.unfinished_of_scan(tx, row.scan_id) <= 1:
         _to_vault(tx, station, row.scan_id, SOURCES)
+
+
+def drop_work(tx: Tx, transfer: str) -> None:
+    """Remove what only a transfer at work needs: it is erased."""
+    transfers.delete_blobs(tx, transfer, [FILE_KEY, MANIFEST, TARGET, RELEASE_TO])
 
 
 def _to_vault(tx: Tx, station: Station, owner: str, name: str) -> None:

@@ -7,6 +7,7 @@ later (an older program reads a newer database) never opens anything: the person
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 from typing import Literal
 
 from medp2p import limits
@@ -14,7 +15,7 @@ from medp2p.daemon.address import format_address, parse_address
 from medp2p.daemon.config import parse_bytes, parse_seconds
 from medp2p.dicom.finding import LEVELS
 from medp2p.errors import UsageError
-from medp2p.text import escape_text
+from medp2p.text import escape_text, rfc3339
 
 Decision = Literal["accept", "ask", "block"]
 
@@ -24,6 +25,7 @@ DEFAULTS: Mapping[str, str] = {
     "release": "manual",
     "max-bytes": "",
     "max-files": "",
+    "accept-until": "",
     "address": "",
     "confirm": "typed",
     "domain": "internal",
@@ -93,11 +95,25 @@ def effective(settings: Mapping[str, str], addresses: Sequence[str]) -> dict[str
     return {**DEFAULTS, **settings, "address": ",".join(addresses)}
 
 
-def decide(settings: Mapping[str, str], file_bytes: int, files: int) -> Decision:
+def decide(
+    settings: Mapping[str, str],
+    file_bytes: int,
+    files: int,
+    *,
+    now_ms: int = 0,
+    clock_behind: bool = False,
+) -> Decision:
     """Return what is done with an offer of this size.
 
     "auto" has no limits unless they are set; an offer beyond one waits for a person, as does
     everything when a stored value cannot be understood.
+
+    Args:
+        settings: Of the peer.
+        file_bytes: Of the offer.
+        files: Of the offer.
+        now_ms: By the wall clock.
+        clock_behind: That clock is not to be believed: a date grants nothing then.
     """
     accept = settings.get("accept") or DEFAULTS["accept"]
     if accept == "block":
@@ -106,7 +122,33 @@ def decide(settings: Mapping[str, str], file_bytes: int, files: int) -> Decision
         return "ask"
     if _beyond(settings.get("max-bytes"), file_bytes) or _beyond(settings.get("max-files"), files):
         return "ask"
+    until = settings.get("accept-until")
+    if until and (clock_behind or not now_ms or now_ms >= until_ms(until)):
+        return "ask"
     return "accept"
+
+
+def automatic(settings: Mapping[str, str], now_ms: int) -> dict[str, str] | None:
+    """Return the limits within which offers are accepted without asking; None if none are.
+
+    Keys are "max-bytes", "max-files", "until"; a date that has passed is no limit but the end.
+    """
+    until = settings.get("accept-until")
+    if settings.get("accept") != "auto":
+        return None
+    found = {key: settings[key] for key in ("max-bytes", "max-files") if settings.get(key)}
+    if until:
+        passed = now_ms >= until_ms(until)
+        found["until"] = f"{until}, which has passed: asks" if passed else until
+    return found
+
+
+def until_ms(until: str) -> int:
+    """Return when a stored date passes, milliseconds since 1970 UTC; 0 if it is none."""
+    try:
+        return int(datetime.fromisoformat(until).timestamp() * 1000)
+    except (ValueError, OverflowError):
+        return 0
 
 
 def setting(settings: Mapping[str, str], key: str) -> str:
@@ -152,6 +194,21 @@ def _release(value: str) -> str:
     if not os.path.isabs(folder) or "\0" in folder:
         raise ValueError("needs an absolute path")
     return f"folder:{os.path.normpath(folder)}"
+
+
+def _accept_until(value: str) -> str:
+    """Read a date (its whole day, here) or an exact time with offset; kept in UTC."""
+    try:
+        if len(value) == len("YYYY-MM-DD"):
+            day = date.fromisoformat(value) + timedelta(days=1)
+            until = datetime(day.year, day.month, day.day).astimezone()
+        else:
+            until = datetime.fromisoformat(value)
+            if until.tzinfo is None:
+                raise ValueError
+        return rfc3339(int(until.timestamp() * 1000))
+    except (ValueError, OverflowError):
+        raise ValueError("is not YYYY-MM-DD, or a time such as 2026-12-31T18:00+01:00") from None
 
 
 def _max_bytes(value: str) -> str:
@@ -213,6 +270,7 @@ _PARSERS: Mapping[str, Callable[[str], str]] = {
     "release": _release,
     "max-bytes": _max_bytes,
     "max-files": _max_files,
+    "accept-until": _accept_until,
     "address": _addresses,
     "confirm": _one_of("typed", "expect", "none"),
     "domain": _one_of("internal", "external"),

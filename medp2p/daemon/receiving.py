@@ -286,7 +286,7 @@ class Receiving:
         """The state, its fact and its audit record, in one transaction."""
         station, now = self.station, self.station.now_ms()
         station.files.step("commit")
-        papers.close_papers(tx, station, transfers.get(tx, self.transfer))
+        # What the spool key opens stays for the look at the files (checking.py), then it goes.
         transfers.update(
             tx,
             self.transfer,

@@ -1,63 +1,187 @@
-"""Releases that a rule carries out: what a person decided once for all transfers of a peer.
+"""What follows a seal without anyone asking: the look at the files, then releases.
 
-A release by rule is the same act as one by hand, by the actor "rule". One that fails is held
-with its reason until a person looks; it is not tried again by itself.
+Those are the releases that a rule wants, or a decision made when the offer was accepted.
+
+A release by rule is the same act as one by hand, by the actor "rule"; it happens only when label
+and content agree. One that fails is held with its reason until a person looks; it is not tried
+again by itself.
 """
 
-import json
 import logging
 import os
 from collections.abc import Callable
+from contextlib import suppress
 
-from medp2p.daemon import inbox
+import msgspec
+import trio
+
+from medp2p import limits
+from medp2p.daemon import checking, opening, papers
+from medp2p.daemon.judging import Order
+from medp2p.daemon.looking import Inspectors
 from medp2p.daemon.station import RULE, Station
 from medp2p.errors import MedP2PError
-from medp2p.model import Direction, State
-from medp2p.vault import meta, peers, transfers
+from medp2p.model import Actor, Direction, State
+from medp2p.vault import meta, peers, targets, transfers
 from medp2p.vault.store import Tx
 from medp2p.vault.transfers import TransferRow
 
 log = logging.getLogger(__name__)
 
+#: Codes of ``held``: nobody can tell whether label and content agree; a target is not what it was.
+NO_LABEL, NO_TARGET = "no-label", "no-target"
+
+
+class Decided(msgspec.Struct, array_like=True, frozen=True):
+    """Where a person wants a transfer released, decided when it was accepted.
+
+    Attributes:
+        name: Of the target.
+        target: What it was then: "folder:DIR".
+        os_user: Who decided.
+        operator: See model.Actor.
+    """
+
+    name: str
+    target: str
+    os_user: str | None = None
+    operator: str | None = None
+
 
 async def run_rules(station: Station, told: Callable[[bytes], None]) -> None:
-    """Release what a rule says, as soon as it is sealed; never returns.
+    """Look at what was sealed, then release what is due; never returns.
 
     Args:
         station: Ours.
         told: Called with the key of a peer for whom there are new facts.
     """
-    while True:
-        for transfer, target in await station.read(_due):
-            try:
-                row, _ = await inbox.release(station, RULE, transfer, target)
-            except MedP2PError as error:
-                log.warning("release of %s by rule is held: %s", transfer, error.code)
-                await station.write(_hold, transfer, error)
-                await station.touch(transfer)
-            else:
-                told(row.peer_key)
-        await station.release_bell.wait()
+    inspectors = Inspectors()
+    busy: set[str] = set()
+    again: dict[str, float] = {}
+    try:
+        async with trio.open_nursery() as nursery:
+
+            async def look(transfer: str) -> None:
+                try:
+                    if not await _look(station, inspectors, transfer):
+                        again[transfer] = trio.current_time() + limits.CHECK_AGAIN_SECONDS
+                finally:
+                    busy.discard(transfer)
+                    station.release_bell.ring()
+
+            async def release(transfer: str, order: Order, actor: Actor) -> None:
+                try:
+                    await _release(station, told, transfer, order, actor)
+                finally:
+                    busy.discard(transfer)
+                    station.release_bell.ring()
+
+            while True:
+                now = trio.current_time()
+                for transfer in await station.read(checking.due):
+                    if transfer not in busy and again.get(transfer, now) <= now:
+                        busy.add(transfer)
+                        nursery.start_soon(look, transfer)
+                for transfer, order, actor in await station.read(_due, station):
+                    if transfer not in busy and len(busy) < _AT_A_TIME:
+                        busy.add(transfer)
+                        nursery.start_soon(release, transfer, order, actor)
+                if not busy:
+                    await trio.to_thread.run_sync(inspectors.close)
+                with trio.move_on_after(limits.CHECK_AGAIN_SECONDS):
+                    await station.release_bell.wait()
+    finally:
+        inspectors.close()
 
 
-def _due(tx: Tx) -> list[tuple[str, bytes]]:
-    """Return (transfer, folder) of what waits for a release by rule."""
+async def _look(station: Station, inspectors: Inspectors, transfer: str) -> bool:
+    """Look at one transfer; return whether that was possible."""
+    try:
+        row = await checking.check(station, inspectors, transfer)
+    except MedP2PError as error:
+        if not station.stopping:
+            log.warning("the look at %s is tried again: %s", transfer, error.code)
+            await station.write(checking.failed, station, transfer, error)
+        await station.touch(transfer)
+        return False
+    station.announce(row)
+    return True
+
+
+async def _release(
+    station: Station, told: Callable[[bytes], None], transfer: str, order: Order, actor: Actor
+) -> None:
+    why = await station.read(_speaks_against, station, transfer)
+    if why is not None:
+        await station.write(_hold, station, transfer, *why)
+        await station.touch(transfer)
+        return
+    try:
+        row, _ = await opening.release(station, actor, transfer, order)
+    except MedP2PError as error:
+        if station.stopping:
+            return
+        log.warning("release of %s by rule is held: %s", transfer, error.code)
+        await station.write(_hold, station, transfer, error.code, "the release by rule failed")
+        await station.touch(transfer)
+    else:
+        told(row.peer_key)
+
+
+def _speaks_against(tx: Tx, station: Station, transfer: str) -> tuple[str, str] | None:
+    """Return why nobody but a person may release this, though the look found nothing."""
+    row = transfers.get(tx, transfer)
+    if row.check_result != checking.AGREES:
+        return NO_LABEL, "its sender promised no label: a person must look whose images they are"
+    data = papers.get(tx, station, row.id, papers.RELEASE_TO)
+    if data is not None:
+        it = msgspec.msgpack.decode(data, type=Decided)
+        now = targets.maybe(tx, it.name)
+        if now is None or now.target != it.target:
+            return NO_TARGET, f"the target {it.name} is not what it was at the decision"
+    return None
+
+
+#: Looks and releases at a time; more wait.
+_AT_A_TIME = 8
+
+
+def _due(tx: Tx, station: Station) -> list[tuple[str, Order, Actor]]:
+    """Return (transfer, order, whose) of what waits for a release by rule or decision."""
     due = []
     for row in transfers.list(tx, Direction.IN, [State.SEALED]):
-        folder = _folder(tx, row)
-        if folder is not None and row.held is None and row.released_ms is None:
-            due.append((row.id, folder))
+        if row.checked_ms is None or row.held is not None or row.released_ms is not None:
+            continue
+        decided = _decided(tx, station, row)
+        folder = _folder(tx, row) if decided is None else decided[0]
+        if folder is not None:
+            actor = RULE if decided is None else decided[1]
+            due.append((row.id, Order(target=folder), actor))
     return due
+
+
+def _decided(tx: Tx, station: Station, row: TransferRow) -> tuple[bytes, Actor] | None:
+    """Return the folder that a person chose when accepting, and who that was."""
+    with suppress(MedP2PError):
+        data = papers.get(tx, station, row.id, papers.RELEASE_TO)
+        if data is not None:
+            it = msgspec.msgpack.decode(data, type=Decided)
+            actor = Actor(os_user=it.os_user, via="rule", operator=it.operator)
+            return _folder_of(it.target), actor
+    return None
+
+
+def _folder_of(target: str) -> bytes:
+    return os.fsencode(target.partition(":")[2])
 
 
 def _folder(tx: Tx, row: TransferRow) -> bytes | None:
     peer = peers.by_key(tx, row.peer_key)
     rule = "manual" if peer is None else peer.settings.get("release", "manual")
-    kind, _, folder = rule.partition(":")
     since = int(meta.get(tx, _since_key(row.peer_key)) or 0)
-    if kind != "folder" or row.sealed_ms is None or row.sealed_ms < since:
+    if not rule.startswith("folder:") or row.sealed_ms is None or row.sealed_ms < since:
         return None
-    return os.fsencode(folder)
+    return _folder_of(rule)
 
 
 def note_rule(tx: Tx, peer_key: bytes, now_ms: int) -> None:
@@ -69,6 +193,8 @@ def _since_key(peer_key: bytes) -> str:
     return f"release-since:{peer_key.hex()}"
 
 
-def _hold(tx: Tx, transfer: str, error: MedP2PError) -> None:
-    held = {"code": error.code, "text": "the release by rule failed"}
-    transfers.update(tx, transfer, held=json.dumps(held))
+def _hold(tx: Tx, station: Station, transfer: str, code: str, text: str) -> None:
+    row = transfers.get(tx, transfer)
+    if row.held is None:  # whoever holds it already has the better reason
+        held = checking.held(code, text, station.now_ms())
+        transfers.update(tx, transfer, held=held)

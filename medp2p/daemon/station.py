@@ -80,7 +80,10 @@ class Station:
     whole_limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(3))
     walk_limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(8))
     inspectors: Inspectors = field(default_factory=Inspectors)
+    #: Looking at sealed files after the seal, apart from people who wait for a release.
+    check_limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(2))
     release_bell: Bell = field(default_factory=Bell)
+    withdraw_bell: Bell = field(default_factory=Bell)
     own_bugs: int = 0
     listen_stats: ListenStats = field(default_factory=ListenStats)
     pins: set[bytes] = field(default_factory=set)
@@ -174,6 +177,8 @@ class Station:
             self.erase_bell.ring()
         if row.state is State.SEALED:
             self.release_bell.ring()
+        if row.state is State.RELEASED:
+            self.withdraw_bell.ring()
         self.board.ring(row.id)
         self.events.publish({"event": "transfer", "transfer": self.describe(self, row)})
 

@@ -19,7 +19,7 @@ from typing import Any
 import trio
 
 from medp2p import limits
-from medp2p.daemon import expiring, keeping, notify, releasing, views
+from medp2p.daemon import expiring, keeping, notify, releasing, views, withdrawing
 from medp2p.daemon.book import Book
 from medp2p.daemon.config import Config, load_config
 from medp2p.daemon.desk import Desk
@@ -144,6 +144,7 @@ async def _run(station: Station, services: Sequence[Service]) -> None:
             "housekeeping": partial(keeping.keep_house, station),
             "outbox": outbox.run,
             "releases": partial(releasing.run_rules, station, outbox.wake),
+            "withdrawals": partial(withdrawing.run_withdrawals, station),
             "deadlines": partial(expiring.run_deadlines, station, outbox.wake),
             "progress": partial(_ticker, station),
             "discovery": partial(run_discovery, station, outbox, pairing),

@@ -2,10 +2,11 @@
 
 import base64
 import json
+from contextlib import suppress
 from typing import Any
 
 from medp2p import limits
-from medp2p.daemon import expiring, papers, proofs
+from medp2p.daemon import checking, expiring, papers, proofs
 from medp2p.daemon.labels import label_view
 from medp2p.daemon.station import Station
 from medp2p.dicom.label import decode_label_untrusted
@@ -63,6 +64,7 @@ def transfer(station: Station, row: TransferRow) -> Json:
         "sealed": when(row.sealed_ms),
         "released": when(row.released_ms),
         "finished": when(row.finished_ms),
+        "checked": when(row.checked_ms),
         "expires": when(expiring.date_ms(station, row)),
         "error": row.error,
     }
@@ -81,17 +83,17 @@ def with_papers(tx: Tx, station: Station, row: TransferRow) -> Json:
         if released is not None:
             view["releases"] = json.loads(released)
             view["released_to"] = view["releases"][-1]
-        recalled = papers.get(tx, station, row.id, papers.RECALL)
-        if recalled is not None:
-            view["recall"] = {"reason": recalled.decode(errors="replace")}
+        why = papers.get(tx, station, row.id, papers.RECALL)
+        if why is not None:
+            view["recall"] = {"reason": why.decode(errors="replace")}
         names = papers.get(tx, station, row.id, papers.DETAIL)
         if names is not None and isinstance(row.error, dict):
             text = f"{row.error['text']}: {names.decode(errors='replace')}"
             view["error"] = row.error | {"text": text}
             if row.state is State.DECLINED:
                 since = rfc3339(row.finished_ms or row.updated_ms)
-                why = names.decode(errors="replace")
-                view["reason"] = {"code": "declined", "text": why, "since": since}
+                said = names.decode(errors="replace")
+                view["reason"] = {"code": "declined", "text": said, "since": since}
     except VaultLockedError:
         view.pop("label", None)
     except (
@@ -118,6 +120,8 @@ def label(data: bytes) -> Json | None:
 def full(tx: Tx, station: Station, row: TransferRow, *, entries: bool) -> Json:
     """Return everything about one transfer: facts and, if asked, its manifest."""
     view = with_papers(tx, station, row)
+    with suppress(VaultLockedError, SealBrokenError, RemoteProtocolError):
+        view["check"] = checking.view(tx, station, row)
     view["facts"] = [
         {
             "fact": fact.kind,

@@ -50,6 +50,7 @@ async def test_a_whole_transfer_and_its_facts_on_both_sides(tmp_path: Path) -> N
         assert sent.root is not None
         assert sent.priority == got.priority == "stat"
         assert b.vault() == [f"{transfer}.tar.age"]
+        await b.until_checked(transfer)
         for side in (a, b):
             assert set(side.blobs(transfer).values()) == {"vault"}
         assert b.journalled(transfer) == {}

@@ -20,6 +20,7 @@ from medp2p.control.serve import serve_control
 from medp2p.daemon.labels import label_view
 from medp2p.dicom.label import Label
 from medp2p.errors import (
+    CheckRefusedError,
     ConfigError,
     ConflictError,
     NotFoundError,
@@ -127,6 +128,9 @@ class MemoryDesk:
     readers: list[trio.MemorySendChannel[Json]] = field(default_factory=list)
     confirmations: list[Json] = field(default_factory=list)
     part: Json = field(default_factory=dict)
+    targets_by_name: dict[str, Json] = field(default_factory=dict)
+    released_rows: list[Json] = field(default_factory=list)
+    orders: list[Json] = field(default_factory=list)
     bug: Exception | None = None
     hold: trio.Event | None = None
 
@@ -360,7 +364,9 @@ class MemoryDesk:
         row = await self.transfer(None, transfer, False)
         return {"format": "medp2p proof 1", "transfer": row["id"], "summary": label or None}
 
-    async def accept(self, actor: Actor, transfer: str) -> Json:
+    async def accept(self, actor: Actor, transfer: str, release_to: str | None = None) -> Json:
+        if release_to is not None and release_to not in self.targets_by_name:
+            raise NotFoundError("no target has that name")
         return await self._move(actor, "in", transfer, "accepted", {"offered"})
 
     async def decline(self, actor: Actor, transfer: str, reason: str) -> Json:
@@ -368,11 +374,35 @@ class MemoryDesk:
         row["reason"] = {"code": "declined", "text": reason, "since": TIME}
         return row
 
-    async def release(self, actor: Actor, transfer: str, target: bytes) -> Json:
+    async def release(self, actor: Actor, transfer: str, order: Json) -> Json:
+        self.orders.append(order)
+        held = (await self.transfer("in", transfer, False))["held"]
+        if held is not None and held["code"] not in (order["allow"] or []):
+            raise CheckRefusedError("held", hint="look first")
         row = await self._move(actor, "in", transfer, "released", {"sealed", "released"})
-        path = os.path.join(os.fsdecode(target), row["id"][:8])
-        row["released_to"] = path
+        target = order["to"]
+        if target is None:
+            target = self.targets_by_name[order["target"]]["target"].removeprefix("folder:")
+        row["released_to"] = os.path.join(os.fsdecode(target), row["id"][:8])
         return row
+
+    async def released(self) -> list[Json]:
+        return self.released_rows
+
+    async def targets(self) -> list[Json]:
+        return list(self.targets_by_name.values())
+
+    async def add_target(self, actor: Actor, name: str, target: str) -> Json:
+        self._act("add_target", actor)
+        row = {"name": name, "target": target, "created": TIME, "created_by": "anna"}
+        self.targets_by_name[name] = row
+        return row
+
+    async def remove_target(self, actor: Actor, name: str) -> Json:
+        self._act("remove_target", actor)
+        if name not in self.targets_by_name:
+            raise NotFoundError("no target has that name")
+        return self.targets_by_name.pop(name)
 
     async def verify(self, actor: Actor, transfer: str) -> Json:
         row = await self.transfer("in", transfer, False)

@@ -18,7 +18,7 @@ from typing import Any
 
 import trio
 
-from medp2p.daemon import expiring, keeping, views
+from medp2p.daemon import expiring, keeping, releasing, views, withdrawing
 from medp2p.daemon.book import Book
 from medp2p.daemon.config import load_config
 from medp2p.daemon.desk import Desk
@@ -249,8 +249,17 @@ class Workstation:
             nursery.start_soon(tend, station, "janitor", keeping.Janitor(station).run)
             nursery.start_soon(tend, station, "house", partial(keeping.keep_house, station))
             nursery.start_soon(tend, station, "outbox", self.outbox.run)
-            looks = partial(expiring.run_deadlines, station, self.outbox.wake)
-            nursery.start_soon(tend, station, "deadlines", looks)
+            rules = partial(releasing.run_rules, station, self.outbox.wake)
+            nursery.start_soon(tend, station, "releases", rules)
+            nursery.start_soon(
+                tend, station, "withdrawals", partial(withdrawing.run_withdrawals, station)
+            )
+            nursery.start_soon(
+                tend,
+                station,
+                "deadlines",
+                partial(expiring.run_deadlines, station, self.outbox.wake),
+            )
             self.up.set()
 
     async def _listen(self, listeners: list[trio.SocketListener]) -> None:
@@ -313,6 +322,16 @@ class Workstation:
         assert state is not None
         return state
 
+    async def until_checked(self, transfer: str) -> TransferRow:
+        """Wait until the receiver has looked at a sealed transfer."""
+
+        def checked() -> TransferRow | None:
+            row = self.row(transfer)
+            return row if row is not None and row.checked_ms is not None else None
+
+        row: TransferRow = await until(checked, "the look at the files")
+        return row
+
     def facts(self, transfer: str) -> list[tuple[str, str, bool]]:
         """Return ("us" or "them", kind, acknowledged) of a transfer, in order."""
         who = {Direction.OUT: "us", Direction.IN: "them"}
@@ -364,7 +383,7 @@ class Workstation:
 
     async def released(self, transfer: str, target: Path) -> Path:
         """Release and return the folder."""
-        view = await self.desk.release(ANNA, transfer, os.fsencode(target))
+        view = await self.desk.release(ANNA, transfer, {"to": os.fsencode(target)})
         return Path(view["released_to"])
 
 

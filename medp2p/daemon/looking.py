@@ -1,0 +1,181 @@
+"""Looking at the files of a sealed transfer, through the sealed file, in bounded children.
+
+Heads and tails of files go in memory to a child; nothing lies in clear on the disk. Blocking; for
+worker threads.
+"""
+
+import hashlib
+import itertools
+import queue
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from medp2p import limits
+from medp2p.dicom import checks
+from medp2p.dicom.facts import FileFacts
+from medp2p.dicom.patients import Item
+from medp2p.dicom.worker import UNREAD, Inspector, Sample
+from medp2p.errors import ReleaseError
+from medp2p.layout import Layout
+from medp2p.model import Kind
+from medp2p.vault.age import SealReader
+
+
+@dataclass
+class Inspectors:
+    """Children for looking at sealed files, apart from those that look at sources.
+
+    A child is warm for the next look; idle ones are ended when nothing is left to do.
+    """
+
+    idle: "queue.SimpleQueue[Inspector]" = field(default_factory=queue.SimpleQueue)
+
+    @contextmanager
+    def lend(self) -> Iterator[Inspector]:
+        """Lend one to a thread; one in which something failed is not kept."""
+        try:
+            child = self.idle.get_nowait()
+        except queue.Empty:
+            child = Inspector()
+        try:
+            yield child
+        except BaseException:
+            child.close()
+            raise
+        self.idle.put(child)
+
+    def close(self) -> None:
+        """End all that are idle; blocks for a moment."""
+        while True:
+            try:
+                self.idle.get_nowait().close()
+            except queue.Empty:
+                return
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sealed:
+    """One sealed transfer, as far as looking at its files needs it."""
+
+    reader: SealReader
+    geometry: Layout
+    cancelled: Callable[[], bool]
+    deadline: float
+
+    def files(self) -> list[int]:
+        """Return the numbers of the entries that are files."""
+        return [n for n, one in enumerate(self.geometry.entries) if one.kind is Kind.FILE]
+
+    def read(self, index: int, offset: int, count: int) -> bytes:
+        """Return bytes of a file."""
+        data = bytearray(count)
+        if count:
+            self.reader.read_into(self.geometry.data_offset(index) + offset, memoryview(data))
+        return bytes(data)
+
+    def sample(self, index: int, count: int) -> Sample:
+        """Return both ends of a file."""
+        size = self.geometry.entries[index].size
+        head = self.read(index, 0, min(count, size))
+        if len(head) == size:
+            return Sample(head, size)
+        start = max(size - limits.DICOM_TAIL_BYTES, 0)
+        return Sample(head, size, self.read(index, start, size - start))
+
+    def digest(self, index: int) -> bytes:
+        """Return a digest of the whole content of a file."""
+        content, size = hashlib.blake2b(digest_size=32), self.geometry.entries[index].size
+        for offset in range(0, size, limits.CHUNK_BYTES):
+            self.go_on()
+            content.update(self.read(index, offset, min(limits.CHUNK_BYTES, size - offset)))
+        return content.digest()
+
+    def go_on(self) -> None:
+        """Stop with the daemon."""
+        if self.cancelled():
+            raise ReleaseError("stopped before it was done")
+
+
+def inspect_sealed(
+    reader: SealReader,
+    geometry: Layout,
+    inspectors: Inspectors,
+    cancelled: Callable[[], bool],
+    seconds: float,
+) -> list[Item]:
+    """Inspect every file of a sealed transfer, in the order of its manifest. Blocking.
+
+    Args:
+        reader: Its sealed stream.
+        geometry: Of its manifest.
+        inspectors: Lends children to two threads.
+        cancelled: Asked before each batch.
+        seconds: After so many what is left stays unread: a child killed for each of 100,000
+            files must not take days.
+
+    Raises:
+        SealBrokenError, StoreError: It cannot be read.
+        ReleaseError: cancelled() said so.
+    """
+    sealed = _Sealed(
+        reader=reader,
+        geometry=geometry,
+        cancelled=cancelled,
+        deadline=time.monotonic() + seconds,
+    )
+    files = sealed.files()
+    batches = [
+        files[at : at + limits.DICOM_BATCH_FILES]
+        for at in range(0, len(files), limits.DICOM_BATCH_FILES)
+    ]
+    pool = ThreadPoolExecutor(limits.DICOM_CHILDREN, "medp2p-check")
+    try:
+        answers = pool.map(lambda batch: _inspect_batch(sealed, inspectors, batch), batches)
+        facts = list(itertools.chain.from_iterable(answers))
+    finally:
+        pool.shutdown(cancel_futures=True)
+    items = [
+        Item(geometry.entries[number].path, one) for number, one in zip(files, facts, strict=True)
+    ]
+    for place in checks.to_digest(items):
+        items[place] = items[place]._replace(digest=sealed.digest(files[place]))
+    return items
+
+
+def _inspect_batch(
+    sealed: _Sealed, inspectors: Inspectors, batch: Sequence[int]
+) -> list[FileFacts]:
+    """Inspect some files; those that want more bytes, or met a failing child, once more."""
+    facts = dict.fromkeys(batch, UNREAD)
+    wanted = dict.fromkeys(batch, limits.DICOM_HEAD_BYTES)
+    again: set[int] = set()
+    with inspectors.lend() as child:
+        while wanted and time.monotonic() < sealed.deadline:
+            sealed.go_on()
+            portion = _portion(wanted)
+            samples = {number: sealed.sample(number, wanted.pop(number)) for number in portion}
+            answers = child.inspect_many([samples[number] for number in portion])
+            for number, found in zip(portion, answers, strict=True):
+                facts[number] = found
+                given = len(samples[number].head)
+                if found.wanted_bytes > given:
+                    wanted[number] = found.wanted_bytes
+                elif found.reason == UNREAD.reason and number not in again:
+                    again.add(number)
+                    wanted[number] = max(given, limits.DICOM_HEAD_BYTES)
+    return [facts[number] for number in batch]
+
+
+def _portion(wanted: dict[int, int]) -> list[int]:
+    """Return the next files to ask about: no more bytes than one large question has."""
+    portion: list[int] = []
+    room = limits.DICOM_MAX_HEAD_BYTES
+    for number, count in wanted.items():
+        if portion and count > room:
+            break
+        portion.append(number)
+        room -= count
+    return portion

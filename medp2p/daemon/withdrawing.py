@@ -1,0 +1,175 @@
+"""Released folders afterwards: where they lie, how old they are, and the end of those for a time.
+
+What was released for a time is removed when that is over, and only as far as it is unchanged. The
+time is over when the clock says so, or when the daemon has run for so long: a clock that is set
+back keeps nothing. The sealed transfer stays, so a clock that runs ahead loses nothing.
+"""
+
+import logging
+
+import msgspec
+import trio
+
+from medp2p import limits
+from medp2p.daemon import endings, papers
+from medp2p.daemon.station import RULE, Station
+from medp2p.errors import MedP2PError, SealBrokenError, VaultLockedError
+from medp2p.text import path_text, rfc3339
+from medp2p.vault import releases, transfers
+from medp2p.vault.releases import ReleaseRow
+from medp2p.vault.store import Tx
+from medp2p.vault.withdrawal import Kept, Withdrawn, is_there, withdraw
+
+log = logging.getLogger(__name__)
+
+Json = dict[str, object]
+
+
+async def run_withdrawals(station: Station) -> None:
+    """Remove what was released for a time when that is over; never returns."""
+    due_at: dict[int, float] = {}  # monotonic
+    again_at: dict[int, float] = {}
+    while True:
+        pause = limits.WITHDRAW_LOOK_SECONDS
+        for row in await station.read(releases.timed):
+            now = trio.current_time()
+            left = _left_seconds(station, row)
+            due_at[row.number] = min(due_at.get(row.number, now + left), now + left)
+            ready = max(due_at[row.number], again_at.get(row.number, now))
+            if ready > now:
+                pause = min(pause, ready - now)
+            elif not await _withdraw(station, row):
+                again_at[row.number] = now + limits.WITHDRAW_AGAIN_SECONDS
+        with trio.move_on_after(pause):
+            await station.withdraw_bell.wait()
+
+
+def _left_seconds(station: Station, row: ReleaseRow) -> float:
+    """Return what the clock leaves of a time; never more than the whole of it."""
+    until_ms = row.until_ms or 0
+    return min(until_ms - station.now_ms(), until_ms - row.released_ms) / 1000
+
+
+async def _withdraw(station: Station, row: ReleaseRow) -> bool:
+    """Remove one folder's unchanged files; return whether that was possible."""
+
+    def act() -> Withdrawn:
+        with station.store.read() as tx:
+            data = papers.need(tx, station, releases.owner(row.number), papers.LISTING)
+        folder, entries = msgspec.msgpack.decode(data, type=tuple[bytes, tuple[Kept, ...]])
+        return withdraw(folder, entries, station.files, station.is_stopping)
+
+    try:
+        done = await trio.to_thread.run_sync(act, limiter=station.whole_limiter)
+    except MedP2PError as error:
+        log.warning("release %d of %s cannot be removed: %s", row.number, row.transfer, error.code)
+        return False
+    await station.write(_withdrawn, station, row, done)
+    await station.touch(row.transfer)
+    return True
+
+
+def _withdrawn(tx: Tx, station: Station, row: ReleaseRow, done: Withdrawn) -> None:
+    """Note what was removed; the list of the files goes, for nothing is left to do with it."""
+    gone = not done.left and not done.removed
+    over = releases.KEPT if done.left else releases.GONE if gone else releases.REMOVED
+    releases.finish(tx, row.number, over, station.now_ms())
+    transfers.delete_blobs(tx, releases.owner(row.number), [papers.LISTING])
+    detail: dict[str, object] = {
+        "release": row.number,
+        "removed": done.removed,
+        "changed": done.changed,
+        "gone": done.gone,
+        "left": done.left,
+    }
+    outcome = "kept" if done.left else "ok"
+    endings.record(tx, station, transfers.get(tx, row.transfer), "withdraw", RULE, outcome, detail)
+
+
+# --- where they lie -----------------------------------------------------------------------
+
+
+async def released(station: Station) -> list[Json]:
+    """Return every folder released, the newest first; those that are gone for a while yet."""
+    await look_after(station)
+    return await station.read(_released, station)
+
+
+def _released(tx: Tx, station: Station) -> list[Json]:
+    return [_view(tx, station, row) for row in releases.all(tx)]
+
+
+def _view(tx: Tx, station: Station, row: ReleaseRow) -> Json:
+    age = max(0, station.now_ms() - row.released_ms) // 1000
+    old = age > station.config.released_old_seconds
+    there = row.over in (None, releases.KEPT)
+    view: Json = {
+        "release": row.number,
+        "transfer": row.transfer,
+        "peer": row.peer_name,
+        "state": "there" if row.over is None else row.over,
+        "released": rfc3339(row.released_ms),
+        "by": row.released_by,
+        "files": row.files,
+        "age_seconds": age,
+        "old": old and there,
+        "until": None if row.until_ms is None else rfc3339(row.until_ms),
+        "over": None if row.over_ms is None else rfc3339(row.over_ms),
+    }
+    try:
+        folder = papers.get(tx, station, releases.owner(row.number), papers.FOLDER)
+    except (VaultLockedError, SealBrokenError):
+        folder = None
+    view["folder"] = None if folder is None else path_text(folder)
+    return view
+
+
+async def look_after(station: Station) -> None:
+    """Find out which folders are gone, as somebody has moved or removed them."""
+
+    def look() -> list[int]:
+        with station.store.read() as tx:
+            rows = [(row.number, _folder(tx, station, row)) for row in releases.there(tx)]
+        gone = []
+        for number, folder in rows:
+            try:
+                if folder is not None and not is_there(folder):
+                    gone.append(number)
+            except MedP2PError:
+                continue  # a mount that is away, say
+        return gone
+
+    gone: list[int] = []
+    with trio.move_on_after(limits.RELEASED_LOOK_SECONDS):  # a dead mount holds nobody up
+        gone = await trio.to_thread.run_sync(
+            look, limiter=station.walk_limiter, abandon_on_cancel=True
+        )
+    if gone:
+        await station.write(_gone, station, gone)
+
+
+def _folder(tx: Tx, station: Station, row: ReleaseRow) -> bytes | None:
+    try:
+        return papers.get(tx, station, releases.owner(row.number), papers.FOLDER)
+    except (VaultLockedError, SealBrokenError):
+        return None
+
+
+def _gone(tx: Tx, station: Station, numbers: list[int]) -> None:
+    known = {row.number: row for row in releases.there(tx)}
+    for number in numbers:
+        # What waits for its time is looked for again then: it may lie on a mount that is away.
+        if number in known and (known[number].until_ms is None or known[number].over is not None):
+            releases.finish(tx, number, releases.GONE, station.now_ms())
+
+
+def forget(tx: Tx, before_ms: int) -> None:
+    """Forget the folders that were over before a time."""
+    releases.forget(tx, before_ms)
+
+
+def counts(tx: Tx, station: Station) -> Json:
+    """Return how many folders there are, and how many are old; without looking at the disk."""
+    before = station.now_ms() - 1000 * station.config.released_old_seconds
+    there, old = releases.count(tx, before)
+    return {"folders": there, "old": old}
