@@ -89,8 +89,10 @@ def inbox_release(
 
     Refused, with exit code 5, if it is not what its label promised or not what is expected.
     """
-    if (folder is None) == (target is None):
-        raise UsageError("say --to DIR, or --target and the name of a target")
+    if folder is None and target is None:
+        raise UsageError("missing option '--to'", hint="--to DIR, or --target TARGET")
+    if folder is not None and target is not None:
+        raise UsageError("either --to or --target")
     body: dict[str, Any] = {} if target is None else {"target": target}
     if folder is not None:
         body["to_b64"] = to_b64(absolute(os.path.expanduser(folder)))

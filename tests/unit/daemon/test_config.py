@@ -33,12 +33,20 @@ def test_default_file_reads_back(path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+def keys(table: dict[str, object]) -> set[str]:
+    """The keys of a file, those of its tables with a dot."""
+    found = set()
+    for key, value in table.items():
+        found |= {f"{key}.{inner}" for inner in keys(value)} if isinstance(value, dict) else {key}
+    return found
+
+
 def test_every_commented_key_is_a_valid_line(path: Path) -> None:
     write_default(path, name="a", department="", place="")
     lines = [line.removeprefix("#") for line in path.read_text().splitlines()]
     settings = [line for line in lines if "=" in line and not line.startswith(" ")]
     path.write_text("\n".join(settings))
-    assert set(tomllib.loads(path.read_text())) == {str(row["key"]) for row in effective(Config())}
+    assert keys(tomllib.loads(path.read_text())) == {str(row["key"]) for row in effective(Config())}
     config = load_config(path)
     assert config.reserve_bytes == limits.GIB
     assert config.wait_for_peer_seconds == Config().wait_for_peer_seconds
@@ -79,6 +87,8 @@ def test_all_keys(path: Path) -> None:
         'name = "a"\ndepartment = "b"\nplace = "c"\nlisten = "127.0.0.1:0"\nmdns = false\n'
         'reserve = 0\nwait-for-peer = "90 minutes"\nkeep-details = "1 week"\n'
         'expire-after = "3 days"\nundecided-stat = "90 seconds"\nundecided-routine = "8 hours"\n'
+        "release.scan = \"scan --all 'of it'\"\n"
+        'release.scan-time = "5 minutes"\nrelease.old-after = "1 day"\n'
     )
     config = load_config(path)
     assert config.listen == ("127.0.0.1", 0)
@@ -89,7 +99,16 @@ def test_all_keys(path: Path) -> None:
     assert config.keep_details_seconds == 7 * 86400
     assert config.expire_after_seconds == 3 * 86400
     assert (config.undecided_stat_seconds, config.undecided_routine_seconds) == (90, 8 * 3600)
+    assert config.release_scan == ("scan", "--all", "of it")
+    assert (config.release_scan_seconds, config.released_old_seconds) == (300, 86400)
     assert {row["source"] for row in effective(config)} == {"config.toml"}
+
+
+def test_a_command_as_a_table_and_as_words(path: Path) -> None:
+    path.write_text('[release]\nscan = ["scan", "a b"]\n')
+    assert load_config(path).release_scan == ("scan", "a b")
+    path.write_text('release.scan = ""\n')
+    assert load_config(path).release_scan == ()
 
 
 @pytest.mark.parametrize(
@@ -106,6 +125,10 @@ def test_all_keys(path: Path) -> None:
         ('wait-for-peer = "14 fortnights"', "'wait-for-peer' must be text"),
         ('wait-for-peer = "0 days"', "'wait-for-peer' is out of range"),
         ('keep-details = "600 weeks"', "'keep-details' is out of range"),
+        ("release = 5", "unknown key 'release'"),
+        ("release.scann = 'x'", "unknown key 'release.scann'"),
+        ("release.scan = 5", "'release.scan' must be text, or a list"),
+        ("release.scan = 'a \"b'", "'release.scan' No closing quotation"),
         ('mdns = "yes"', "'mdns' must be true or false"),
         ("listen = 17820", "'listen' must be text"),
         ('listen = "10.0.0.1:99999"', "'listen' is port 99999"),
