@@ -47,8 +47,10 @@ async def exchange_facts(link: Link, station: Station, peer: PeerRow) -> None:
     Raises:
         RemoteProtocolError: A fact is not signed by the pinned key of the peer.
     """
-    for message in to_messages(station, await _pending(link, station, peer)):
+    rows = await _pending(link, station, peer)
+    for message in to_messages(station, rows):
         await link.send(message)
+    told = bool(rows)
     acknowledged = arrived = False
     while not (acknowledged and arrived):
         item = await link.receive()
@@ -56,8 +58,11 @@ async def exchange_facts(link: Link, station: Station, peer: PeerRow) -> None:
             await take_facts(link, station, peer, item)
             arrived = arrived or item.last
         elif isinstance(item, FactsAck):
-            await station.write(statements.acknowledged, station, peer, item.number)
-            acknowledged = not await deliver(link, station, peer)
+            done = await station.write(statements.acknowledged, station, peer, item.number)
+            if told and not done:
+                raise RemoteProtocolError("an acknowledgement of nothing")
+            told = await deliver(link, station, peer)
+            acknowledged = not told
         elif isinstance(item, Bye):
             raise LinkLostError("the peer ended the conversation")
         else:
@@ -128,8 +133,8 @@ async def _handled(link: Link, station: Station, peer: PeerRow, message: Message
     if isinstance(message, Facts):
         await take_facts(link, station, peer, message)
     elif isinstance(message, FactsAck):
-        await station.write(statements.acknowledged, station, peer, message.number)
-        await deliver(link, station, peer)  # what came up meanwhile
+        if await station.write(statements.acknowledged, station, peer, message.number):
+            await deliver(link, station, peer)  # what came up meanwhile
     else:
         return False
     return True

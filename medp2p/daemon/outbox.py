@@ -273,6 +273,7 @@ class Outbox:
     def __init__(self, station: Station, sessions: Sessions) -> None:
         self._station, self._sessions = station, sessions
         self._couriers: dict[bytes, Courier] = {}
+        station.call_peer = self.wake
 
     async def run(self) -> None:
         """Keep a courier for each paired peer; never returns."""
@@ -345,7 +346,7 @@ def _peer_away(tx: Tx, station: Station, peer_key: bytes, error: MedP2PError) ->
 
 
 #: States that a lost link leaves behind as "waiting".
-_MOVING = (State.OFFERED, State.ACCEPTED, State.SENDING, State.PAUSED)
+_MOVING = (State.QUEUED, State.OFFERED, State.ACCEPTED, State.SENDING, State.PAUSED)
 
 
 def _lost_link(tx: Tx, now: int, sending: Sending) -> None:

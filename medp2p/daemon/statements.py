@@ -93,8 +93,12 @@ def keep_theirs(tx: Tx, station: Station, peer_key: bytes, fact: Fact, said: Sta
     return facts.add_in(tx, row)
 
 
-def acknowledged(tx: Tx, station: Station, peer: PeerRow, number: int) -> None:
-    """Note that a peer has applied our facts up to a number; they go under the vault key."""
+def acknowledged(tx: Tx, station: Station, peer: PeerRow, number: int) -> int:
+    """Note that a peer has applied our facts up to a number; they go under the vault key.
+
+    Returns:
+        How many that are which it had not acknowledged before.
+    """
     if number >= facts.next_number(tx, peer.noise_key) + limits.MAX_FACT_STEP:
         raise RemoteProtocolError("an acknowledgement far ahead of our facts")
     if facts.raise_floor(tx, peer.noise_key, number):
@@ -102,9 +106,11 @@ def acknowledged(tx: Tx, station: Station, peer: PeerRow, number: int) -> None:
         station.ledger.alarm(
             tx, kind="set-back", text=text, peer=peer.name, peer_key=peer.noise_key
         )
+    count = 0
     while waiting := [r for r in facts.pending(tx, peer.noise_key) if r.number <= number]:
         for row in waiting:
             statement = opened(station, row).statement
             sealed = station.vault.seal(statement, _context(peer.noise_key, row.number))
             facts.replace_statement(tx, row, sealed)
-        facts.acknowledge(tx, peer.noise_key, waiting[-1].number)
+        count += facts.acknowledge(tx, peer.noise_key, waiting[-1].number)
+    return count
