@@ -1,0 +1,593 @@
+"""The look after the seal, and the releases that follow it: rules, targets, holds, times."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import trio
+from blake3 import blake3
+
+from medp2p.daemon import checking, opening, queueing
+from medp2p.daemon.home import Home
+from medp2p.dicom.label import Label, encode_label
+from medp2p.errors import CheckRefusedError, ConflictError, NotFoundError, UsageError
+from medp2p.model import State
+from medp2p.vault import transfers
+from medp2p.vault.withdrawal import Kept
+from tests.helpers import dicoms
+from tests.helpers.stations import (
+    ANNA,
+    Lab,
+    Workstation,
+    lab,
+    pair_of,
+    set_reserve,
+    tree_of,
+    until,
+)
+
+BLOCKS = ["mixed-patients", "study-two-patients", "same-instance"]
+JANE = {"patient_id": "123456", "birth_date": "1970-02-03"}
+
+
+def ct(number: int, **changes: Any) -> bytes:
+    """A small CT of Jane Doe; other values by tag."""
+    tags: dict[int, tuple[str, bytes | str] | None] = {0x00080018: ("UI", f"1.2.3.4.5.{number}")}
+    tags |= {int(tag, 16): value for tag, value in changes.items()}
+    return dicoms.file_of(dicoms.dataset(tags) + dicoms.pixels())
+
+
+def study(it: Lab, name: str = "study", count: int = 3) -> Path:
+    """A folder with slices and a file without header."""
+    files: dict[str, bytes | int] = {f"CT/{number}.dcm": ct(number) for number in range(count)}
+    return it.source(name, {**files, "report.txt": b"report " * 100, "empty": b""})
+
+
+def lie(monkeypatch: pytest.MonkeyPatch, **changes: object) -> None:
+    """Let the sender promise another label than its files have."""
+
+    def forged(label: Label) -> bytes:
+        return encode_label(msgspec.structs.replace(label, **changes))
+
+    monkeypatch.setattr(queueing, "encode_label", forged)
+
+
+def configure(home: Home, *lines: str) -> None:
+    """Add lines to the configuration."""
+    set_reserve(home, "0")
+    with home.config_file.open("a") as file:
+        file.write("\n".join(lines) + "\n")
+
+
+async def view_of(it: Workstation, transfer: str) -> dict[str, Any]:
+    return await it.desk.transfer("in", transfer, entries=False)
+
+
+def audited(it: Workstation, event: str) -> list[dict[str, Any]]:
+    with it.station.store.read() as tx:
+        rows = it.station.ledger.list(tx, 10_000)
+    return [row for row in rows if row["event"] == event]
+
+
+# --- the look -----------------------------------------------------------------------------
+
+
+async def test_the_look_agrees_and_leaves_nothing_under_the_spool_key(tmp_path: Path) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        transfer = await a.send("b", study(it))
+        row = await b.until_checked(transfer)
+        assert (row.check_result, row.held) == (checking.AGREES, None)
+        assert set(b.blobs(transfer).values()) == {"vault"}
+        assert "filekey" not in b.blobs(transfer)
+        view = await view_of(b, transfer)
+        assert view["check"]["result"] == "agrees"
+        assert view["check"]["differences"] == []
+        assert view["check"]["label"]["patients"][0]["name"] == "Doe^Jane"
+        assert view["label"]["patients"] == view["check"]["label"]["patients"]
+        assert view["checked"] is not None
+        assert b.facts(transfer)[0][1] == "sealed"
+        assert "opened" not in [kind for _, kind, _ in b.facts(transfer)]
+        assert ("check", "ok") in b.audit(transfer)
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [{"images": 4}, {"patients": ()}, {"series": ()}, {"unverified": 1, "images": 2}],
+)
+async def test_what_differs_holds_every_release(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forged: dict[str, object]
+) -> None:
+    lie(monkeypatch, **forged)
+    async with pair_of(tmp_path) as (it, a, b):
+        await b.set("a", release=f"folder:{tmp_path}/auto")
+        with b.station.events.subscribe() as events:
+            transfer = await a.send("b", study(it))
+            row = await b.until_checked(transfer)
+            async for event in events:
+                seen: Any = event.get("transfer")
+                if seen and seen["held"]:
+                    assert seen["held"]["code"] == "label-differs"
+                    break
+        assert row.check_result == checking.DIFFERS
+        assert "Doe" not in str(row.held)
+        status = await b.desk.status()
+        assert [one["id"] for one in status["held"]] == [transfer]
+        assert "label-differs" in b.alarms()
+        assert not (tmp_path / "auto").exists()
+        with pytest.raises(CheckRefusedError, match="not what the label promised"):
+            await b.released(transfer, tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+        assert b.state(transfer) is State.SEALED
+        assert ("release", "refused") in b.audit(transfer)
+        order = {"to": os.fsencode(tmp_path / "out"), "allow": ["everything"]}
+        with pytest.raises(UsageError):
+            await b.desk.release(ANNA, transfer, order)
+        order["allow"] = ["label-differs"]
+        done = await b.desk.release(ANNA, transfer, order)
+        assert tree_of(Path(done["released_to"]) / "study")
+        assert audited(b, "release-begin")[-1]["detail"] == {"allowed": ["label-differs"]}
+        with pytest.raises(CheckRefusedError):  # the next one needs its own word
+            await b.released(transfer, tmp_path / "out")
+
+
+async def test_without_a_promise_no_rule_acts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queueing, "encode_label", lambda label: b"")
+    async with pair_of(tmp_path) as (it, a, b):
+        await b.set("a", release=f"folder:{tmp_path}/auto")
+        transfer = await a.send("b", study(it))
+        await until(lambda: b.row(transfer) and b.row(transfer).held)  # type: ignore[union-attr]
+        row = await b.until_checked(transfer)
+        assert row.check_result == checking.NO_LABEL
+        assert json.loads(str(row.held))["code"] == "no-label"
+        assert tree_of(await b.released(transfer, tmp_path / "out") / "study")
+        assert b.row(transfer).held is None  # type: ignore[union-attr]
+
+
+async def test_the_look_is_done_again_after_a_stop_in_its_middle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        with monkeypatch.context() as patched:
+            hold = trio.Event()
+
+            async def never(*_: object) -> None:
+                await hold.wait()
+
+            patched.setattr(checking, "check", never)
+            transfer = await a.send("b", study(it))
+            await a.until(transfer, State.SEALED)
+            await b.until(transfer, State.SEALED)
+            assert b.blobs(transfer)["filekey"] == "spool"
+            with trio.move_on_after(0.2):
+                await b.released(transfer, tmp_path / "out")
+            assert not (tmp_path / "out").exists()
+            await b.stop()
+        await it.start(b)
+        row = await b.until_checked(transfer)
+        assert row.check_result == checking.AGREES
+        assert tree_of(await b.released(transfer, tmp_path / "out") / "study")
+
+
+async def test_a_damaged_sealed_file_is_found_by_the_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        with monkeypatch.context() as patched:
+
+            async def never(*_: object) -> None:
+                await trio.sleep_forever()
+
+            patched.setattr(checking, "check", never)
+            transfer = await a.send("b", study(it))
+            await b.until(transfer, State.SEALED)
+            await b.stop()
+        path = b.home.vault / f"{transfer}.tar.age"
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+        await it.start(b)
+        row = await b.until_checked(transfer)
+        assert row.check_result == checking.BROKEN
+        assert json.loads(str(row.held))["code"] == "seal-broken"
+
+
+async def test_a_release_waits_for_the_look(tmp_path: Path) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        source = study(it, count=200)
+        transfer = await a.send("b", source)
+        await b.until(transfer, State.SEALED)
+        folder = await b.released(transfer, tmp_path / "out")
+        assert tree_of(folder / "study") == tree_of(source)
+        assert b.row(transfer).checked_ms is not None  # type: ignore[union-attr]
+
+
+async def test_real_files_look_the_same_at_both_ends(tmp_path: Path) -> None:
+    real = [path for path in dicoms.real_files() if path.stat().st_size < 3_000_000]
+    assert len(real) > 100
+    async with pair_of(tmp_path) as (it, a, b):
+        await a.set("b", **{"allow-mixed": "yes"}, allow=",".join(BLOCKS))
+        files: dict[str, bytes | int] = {
+            f"{number}/{path.name}": path.read_bytes() for number, path in enumerate(real)
+        }
+        source = it.source("real", files)
+        wishes = {"allow": [*BLOCKS, "truncated"], "no_patient_data": True}
+        view = await a.desk.scan(ANNA, "b", [os.fsencode(source)], wishes)
+        while view["state"] == "scanning":
+            view = await a.desk.scan_state(view["scan"], wait=True)
+        assert view["state"] == "done", view
+        sent = await a.desk.send(ANNA, view["scan"], "b", "", "routine", confirmation={"yes": True})
+        row = await b.until_checked(sent["id"])
+        assert (await view_of(b, sent["id"]))["check"]["differences"] == []
+        assert row.check_result == checking.AGREES
+        folder = await b.released(sent["id"], tmp_path / "out")
+        assert tree_of(folder / "real") == tree_of(source), "no byte of a file is another one"
+
+
+# --- rules and targets --------------------------------------------------------------------
+
+
+async def test_a_rule_releases_what_agrees(tmp_path: Path) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        early = await a.send("b", study(it, "early"))
+        await b.until_checked(early)
+        await b.set("a", release=f"folder:{tmp_path}/auto")
+        source = study(it)
+        transfer = await a.send("b", source)
+        await a.until(transfer, State.RELEASED)
+        (folder,) = (tmp_path / "auto").iterdir()
+        assert tree_of(folder / "study") == tree_of(source)
+        assert b.state(early) is State.SEALED, "it was sealed before the rule"
+        (row,) = await b.desk.released()
+        assert (row["by"], row["state"], row["old"]) == ("rule", "there", False)
+
+
+async def test_a_target_chosen_at_accept(tmp_path: Path) -> None:
+    async with pair_of(tmp_path, accept="ask") as (it, a, b):
+        transfer = await a.send("b", study(it))
+        await b.until(transfer, State.OFFERED)
+        view = await view_of(b, transfer)
+        assert view["label"]["patients"][0]["id"] == "123456"
+        with pytest.raises(NotFoundError):
+            await b.desk.accept(ANNA, transfer, "reading")
+        await b.desk.add_target(ANNA, "reading", f"folder:{tmp_path}/reading")
+        await b.desk.accept(ANNA, transfer, "reading")
+        await a.until(transfer, State.RELEASED)
+        assert [path.name for path in (tmp_path / "reading").iterdir()] == [transfer[:8]]
+        assert "release-to" not in b.blobs(transfer)
+        (row,) = await b.desk.released()
+        assert row["by"] == "anna"
+        actor = audited(b, "release")[-1]["actor"]
+        assert actor == {"os_user": "anna", "operator": None, "via": "rule"}
+
+
+async def test_a_target_that_is_another_one_by_then_holds(tmp_path: Path) -> None:
+    async with pair_of(tmp_path, accept="ask") as (it, a, b):
+        await b.desk.add_target(ANNA, "reading", f"folder:{tmp_path}/one")
+        transfer = await a.send("b", study(it))
+        await b.until(transfer, State.OFFERED)
+        a.wire.hold_at = a.wire.sent
+        await b.desk.accept(ANNA, transfer, "reading")
+        await b.desk.remove_target(ANNA, "reading")
+        await b.desk.add_target(ANNA, "reading", f"folder:{tmp_path}/two")
+        a.wire.go()
+        await until(lambda: b.row(transfer).held)  # type: ignore[union-attr]
+        assert json.loads(str(b.row(transfer).held))["code"] == "no-target"  # type: ignore[union-attr]
+        assert not (tmp_path / "one").exists()
+        assert not (tmp_path / "two").exists()
+
+
+async def test_a_lie_is_not_released_to_a_target(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lie(monkeypatch, images=7)
+    async with pair_of(tmp_path, accept="ask") as (it, a, b):
+        await b.desk.add_target(ANNA, "reading", f"folder:{tmp_path}/reading")
+        transfer = await a.send("b", study(it))
+        await b.until(transfer, State.OFFERED)
+        await b.desk.accept(ANNA, transfer, "reading")
+        row = await b.until_checked(transfer)
+        assert row.check_result == checking.DIFFERS
+        await trio.sleep(0.2)
+        assert not (tmp_path / "reading").exists()
+
+
+async def test_targets_are_places_outside_the_home(tmp_path: Path) -> None:
+    async with lab(tmp_path) as it:
+        b = await it.add("b")
+        for name, target in (("Reading", "folder:/x"), ("r", "/x"), ("r", "folder:x")):
+            with pytest.raises(UsageError):
+                await b.desk.add_target(ANNA, name, target)
+        with pytest.raises(Exception, match="home"):
+            await b.desk.add_target(ANNA, "r", f"folder:{b.home.path}/vault")
+        await b.desk.add_target(ANNA, "r", "folder:/x//y/")
+        with pytest.raises(ConflictError):
+            await b.desk.add_target(ANNA, "r", "folder:/z")
+        assert [row["target"] for row in await b.desk.targets()] == ["folder:/x/y"]
+        await b.desk.remove_target(ANNA, "r")
+        assert await b.desk.targets() == []
+
+
+# --- expectations -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("expect", "field"),
+    [
+        ({"patient_id": "999"}, "patient id"),
+        ({"patient_id": "123456", "birth_date": "1971-02-03"}, "birth date"),
+        ({"patient_name": "Roe^Jane", "birth_date": "19700203"}, "patient name"),
+        ({"patient_id": "123456", "accession": "B7"}, "accession"),
+    ],
+)
+async def test_somebody_else_is_refused(tmp_path: Path, expect: dict[str, str], field: str) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        transfer = await a.send("b", study(it))
+        order = {"to": os.fsencode(tmp_path / "out"), "expect": expect}
+        await b.until(transfer, State.SEALED)
+        with pytest.raises(CheckRefusedError, match=field) as caught:
+            await b.desk.release(ANNA, transfer, order)
+        assert caught.value.exit_code == 5
+        assert not any(value in caught.value.text for value in expect.values())
+        assert not (tmp_path / "out").exists()
+        refused = audited(b, "release")[-1]
+        assert refused["outcome"] == "refused"
+        assert "999" not in json.dumps(refused)
+        order["expect"] = JANE
+        assert (await b.desk.release(ANNA, transfer, order))["state"] == "released"
+        begun = audited(b, "release-begin")[-1]["detail"]
+        assert begun == {"expected": ["patient_id", "birth_date"]}
+
+
+async def test_an_id_of_an_external_peer_says_nothing_alone(tmp_path: Path) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        transfer = await a.send("b", study(it))
+        await b.until_checked(transfer)
+        await b.set("a", domain="external")
+        order = {"to": os.fsencode(tmp_path / "out"), "expect": JANE}
+        with pytest.raises(CheckRefusedError, match="patient id"):
+            await b.desk.release(ANNA, transfer, order)
+        order["expect"] = {"patient_name": "Doe, Jane", "birth_date": "1970-02-03"}
+        assert (await b.desk.release(ANNA, transfer, order))["state"] == "released"
+
+
+# --- the command over the staged folder ---------------------------------------------------
+
+
+def script(folder: Path, body: str) -> str:
+    """A command for the configuration, with its interpreter."""
+    path = folder / "scan.py"
+    path.write_text(f"import os, sys, time\nfolder = sys.argv[1]\n{body}\n")
+    return json.dumps([sys.executable, str(path)])
+
+
+async def pair_with(it: Lab, *lines: str) -> tuple[Workstation, Workstation]:
+    home = it.home("b")
+    configure(home, *lines)
+    a, b = await it.add("a"), await it.start(home)
+    await it.pair(a, b, accept="auto")
+    return a, b
+
+
+async def test_the_command_sees_all_files_and_nothing_else(tmp_path: Path) -> None:
+    body = (
+        f"out = open({str(tmp_path / 'seen')!r}, 'a')\n"
+        "files = sorted(os.path.join(p, f) for p, _, fs in os.walk(folder) for f in fs)\n"
+        "print(sys.argv[1:], len(files), sorted(os.environ), os.getcwd(), file=out)"
+    )
+    async with lab(tmp_path) as it:
+        a, b = await pair_with(it, f"release.scan = {script(tmp_path, body)}")
+        transfer = await a.send("b", study(it))
+        await b.until(transfer, State.SEALED)
+        await b.released(transfer, tmp_path / "out")
+        seen = (tmp_path / "seen").read_text()
+        assert f"['{tmp_path}/out/.medp2p-{transfer[:8]}-" in seen
+        assert "] 5 [" in seen
+        assert "MEDP2P" not in seen
+        assert "Doe" not in seen
+        assert seen.rstrip().endswith(" /")
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("sys.exit(3)", "exit status 3"),
+        ("time.sleep(600)", "took more than"),
+        ("os.remove(os.path.join(folder, 'study', 'empty'))", "changed while"),
+        ("open(os.path.join(folder, 'study', 'more'), 'w')", "changed while"),
+        ("open(os.path.join(folder, 'study', 'report.txt'), 'a').write('x')", "changed while"),
+    ],
+)
+async def test_the_command_says_no(tmp_path: Path, body: str, said: str) -> None:
+    async with lab(tmp_path) as it:
+        scan = f"release.scan = {script(tmp_path, body)}"
+        a, b = await pair_with(it, scan, 'release.scan-time = "2 seconds"')
+        transfer = await a.send("b", study(it))
+        await b.until(transfer, State.SEALED)
+        with pytest.raises(Exception, match=said):
+            await b.released(transfer, tmp_path / "out")
+        assert not (tmp_path / "out").exists(), "all entries or nothing"
+        assert b.state(transfer) is State.SEALED
+        row = b.row(transfer)
+        assert row is not None
+        if "changed" not in said:
+            assert json.loads(str(row.held))["code"] == "scan-refused"
+            (tmp_path / "scan.py").write_text("")
+            assert tree_of(await b.released(transfer, tmp_path / "out"))
+            assert b.row(transfer).held is None  # type: ignore[union-attr]
+
+
+async def test_a_rule_is_held_by_the_command(tmp_path: Path) -> None:
+    async with lab(tmp_path) as it:
+        a, b = await pair_with(it, 'release.scan = "/nonexistent/scan"')
+        await b.set("a", release=f"folder:{tmp_path}/auto")
+        transfer = await a.send("b", study(it))
+        await until(lambda: b.row(transfer) and b.row(transfer).held)  # type: ignore[union-attr]
+        assert json.loads(str(b.row(transfer).held))["code"] == "scan-refused"  # type: ignore[union-attr]
+        assert not (tmp_path / "auto").exists()
+
+
+# --- for a time ---------------------------------------------------------------------------
+
+
+async def released_for(b: Workstation, transfer: str, target: Path, seconds: int) -> Path:
+    await b.until(transfer, State.SEALED)
+    order = {"to": os.fsencode(target), "for_seconds": seconds}
+    return Path((await b.desk.release(ANNA, transfer, order))["released_to"])
+
+
+async def test_what_was_released_for_a_time_goes(tmp_path: Path) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        transfer = await a.send("b", study(it))
+        folder = await released_for(b, transfer, tmp_path / "out", 1)
+        await until(lambda: not folder.exists(), "the folder to go")
+        assert (tmp_path / "out").is_dir()
+        await until(lambda: ("withdraw", "ok") in b.audit(transfer))
+        (row,) = await b.desk.released()
+        assert row["state"] == "removed"
+        assert (await b.desk.status())["released"] == {"folders": 0, "old": 0}
+        folder = await b.released(transfer, tmp_path / "out")  # the sealed one stays
+        assert tree_of(folder)
+
+
+async def test_changed_and_foreign_files_stay(tmp_path: Path) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        transfer = await a.send("b", study(it))
+        folder = await released_for(b, transfer, tmp_path / "out", 2)
+        changed = folder / "study" / "report.txt"
+        times = changed.stat()
+        with changed.open("r+b") as file:
+            file.write(b"REPORT")
+        os.utime(changed, ns=(times.st_atime_ns, times.st_mtime_ns))
+        (folder / "study" / "CT" / "mine.txt").write_text("mine")
+        (folder / "study" / "empty").unlink()
+        (folder / "study" / "empty").symlink_to(tmp_path / "b" / "config.toml")
+        (folder / "study" / "CT" / "1.dcm").touch()  # touched is not changed
+        await until(lambda: ("withdraw", "kept") in b.audit(transfer), "the time to be over")
+        left = {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()}
+        assert left == {"study/report.txt", "study/CT/mine.txt", "study/empty"}
+        assert b.home.config_file.exists()
+        detail = audited(b, "withdraw")[-1]["detail"]
+        assert (detail["removed"], detail["changed"], detail["left"]) == (3, 2, True)
+        (row,) = await b.desk.released()
+        assert row["state"] == "kept"
+
+
+async def test_the_time_is_over_while_the_daemon_is_off(tmp_path: Path) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        transfer = await a.send("b", study(it))
+        folder = await released_for(b, transfer, tmp_path / "out", 2)
+        await b.stop()
+        await trio.sleep(2.5)
+        assert folder.exists()
+        await it.start(b)
+        await until(lambda: not folder.exists(), "the folder to go after the start")
+
+
+async def test_a_clock_that_is_set_back_keeps_nothing(tmp_path: Path) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        real = b.station.now_ms
+        transfer = await a.send("b", study(it))
+        folder = await released_for(b, transfer, tmp_path / "out", 2)
+        b.station.now_ms = lambda: real() - 10 * 86_400_000
+        await until(lambda: not folder.exists(), "the folder to go", seconds=20)
+
+
+async def test_another_folder_of_that_name_is_left_alone(tmp_path: Path) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        transfer = await a.send("b", study(it))
+        folder = await released_for(b, transfer, tmp_path / "out", 2)
+        folder.rename(tmp_path / "moved")
+        other = it.source("other", {"study/report.txt": b"report " * 100})
+        folder.symlink_to(other)
+        await until(lambda: audited(b, "withdraw"), "the time to be over")
+        assert (other / "study" / "report.txt").exists()
+        assert tree_of(tmp_path / "moved")
+        (row,) = await b.desk.released()
+        assert row["state"] == "gone"
+
+
+async def test_old_folders_are_counted_until_they_are_gone(tmp_path: Path) -> None:
+    async with lab(tmp_path) as it:
+        a, b = await pair_with(it, 'release.old-after = "1 second"')
+        transfer = await a.send("b", study(it))
+        await b.until(transfer, State.SEALED)
+        folder = await b.released(transfer, tmp_path / "out")
+        await trio.sleep(2.1)
+        assert (await b.desk.status())["released"] == {"folders": 1, "old": 1}
+        (row,) = await b.desk.released()
+        assert row["old"]
+        assert row["folder"] == str(folder)
+        assert row["age_seconds"] >= 2
+        folder.rename(tmp_path / "elsewhere")
+        (row,) = await b.desk.released()
+        assert (row["state"], row["old"]) == ("gone", False)
+        assert (await b.desk.status())["released"] == {"folders": 0, "old": 0}
+
+
+@pytest.mark.parametrize("step", ["release-rename", "release-sweep"])
+async def test_a_crash_amid_a_release_for_a_time(tmp_path: Path, step: str) -> None:
+    """After the rename nobody has noted yet that the folder is to go: the plan has it."""
+    async with pair_of(tmp_path) as (it, a, b):
+        transfer = await a.send("b", study(it))
+        await b.until_checked(transfer)
+        with b.station.store.write() as tx:
+            _plan_of(b, tx, transfer, tmp_path / "out")
+        made = tmp_path / "out" / transfer[:8] / "study"
+        if step == "release-sweep":  # the folder has its name
+            made.mkdir(parents=True)
+            (made / "report.txt").write_bytes(b"report")
+        else:
+            (tmp_path / "out").mkdir()
+        await b.stop()
+        await it.start(b)
+        if step == "release-sweep":
+            assert b.state(transfer) is State.RELEASED
+            await until(lambda: not made.parent.exists(), "the folder to go")
+        else:
+            assert b.state(transfer) is State.SEALED
+            assert await b.desk.released() == []
+
+
+def _plan_of(b: Workstation, tx: Any, transfer: str, target: Path) -> None:
+    listing = (Kept(b"study/report.txt", 6, blake3(b"report").digest()),)
+    plan = opening._Plan(
+        os.fsencode(target),
+        os.fsencode(target / transfer[:8]),
+        "anna",
+        "cli",
+        None,
+        "sealed",
+        1,
+        listing,
+    )
+    opening._keep_plan(tx, b.station, transfer, plan)
+    transfers.update(tx, transfer, state=State.RELEASING)
+
+
+# --- accept-until -------------------------------------------------------------------------
+
+
+async def test_accepting_has_an_end(tmp_path: Path) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        await b.set("a", **{"accept-until": "2020-01-01"})
+        (peer,) = (await b.desk.status())["peers"]
+        assert "passed" in peer["auto"]["until"]
+        transfer = await a.send("b", study(it))
+        await b.until(transfer, State.OFFERED)
+        assert (await view_of(b, transfer))["label"]["images"] == 3
+        await b.set("a", **{"accept-until": "2999-01-01"})
+        (peer,) = (await b.desk.status())["peers"]
+        assert peer["auto"] == {"until": peer["settings"]["accept-until"]}
+        again = await a.send("b", study(it, "again"))
+        await a.until(again, State.SEALED)
+        real = b.station.now_ms  # behind the audit log a date grants nothing
+        b.station.now_ms = lambda: real() - 3_600_000
+        later = await a.send("b", study(it, "later"))
+        await b.until(later, State.OFFERED)
+        b.station.now_ms = real
