@@ -110,7 +110,9 @@ async def take_facts(link: Link, station: Station, peer: PeerRow, message: Facts
 
     What changed is told to all who wait for it, also when the link is lost meanwhile.
     """
-    number, changed = await station.write(apply_facts, station, peer, message)
+    number, changed, answered = await station.write(_apply, station, peer, message)
+    if answered:  # the peer may hang up before they go out here
+        station.call_peer(peer.noise_key)
     try:
         if message.last:
             await link.send(FactsAck(number))
@@ -138,6 +140,15 @@ async def _handled(link: Link, station: Station, peer: PeerRow, message: Message
     else:
         return False
     return True
+
+
+def _apply(
+    tx: Tx, station: Station, peer: PeerRow, message: Facts
+) -> tuple[int, list[TransferRow], bool]:
+    """Apply facts; also tell whether that has brought up facts of ours."""
+    before = facts.next_number(tx, peer.noise_key)
+    number, changed = apply_facts(tx, station, peer, message)
+    return number, changed, facts.next_number(tx, peer.noise_key) > before
 
 
 def apply_facts(

@@ -52,6 +52,7 @@ class Janitor:
                 continue
             await station.write(_erased, station, row)
             await station.touch(row.id)
+            station.call_peer(row.peer_key)
         if rows:
             self._dirty = True
         if self._dirty:  # a reader may hold it up: then at the next ring, or the next start

@@ -90,6 +90,8 @@ class Station:
     versions: dict[bytes, int] = field(default_factory=dict)
     auto_release: set[bytes] = field(default_factory=set)
     pins_changed: Bell = field(default_factory=Bell)
+    #: Set by the outbox: there are new facts for the peer with this key.
+    call_peer: Callable[[bytes], None] = lambda key: None
     discovery: Discovery | None = None
     erase_bell: Bell = field(default_factory=Bell)
     #: One thread in the database at a time: SQLite has one writer anyway.

@@ -197,6 +197,8 @@ class Workstation:
         self.step = step
         self.port = port
         self.wire = Wire()
+        #: How far the clock of this workstation is off, milliseconds.
+        self.ahead_ms = 0
         self.scope = trio.CancelScope()
         self.up, self.stopped = trio.Event(), trio.Event()
 
@@ -217,7 +219,7 @@ class Workstation:
 
     async def run(self) -> None:
         """Be the daemon of this home until ``scope`` is cancelled; see daemon.tree."""
-        self.station = _make_station(self.home, self.step)
+        self.station = _make_station(self.home, self.step, self.now_ms)
         try:
             with self.scope:
                 await self._run()
@@ -225,6 +227,10 @@ class Workstation:
             self.station.inspectors.close()
             self.station.store.close()
             self.stopped.set()
+
+    def now_ms(self) -> int:
+        """Return what its clock shows."""
+        return now_ms() + self.ahead_ms
 
     async def _run(self) -> None:
         station = self.station
@@ -389,7 +395,7 @@ class Workstation:
         return Path(view["released_to"])
 
 
-def _make_station(home: Home, step: Step) -> Station:
+def _make_station(home: Home, step: Step, now_ms: Callable[[], int]) -> Station:
     home, keys = open_home(home.path)
     store = Store.open(home.store, create=False, now_ms=now_ms())
     with store.read() as tx:
