@@ -189,6 +189,7 @@ def test_another_key_at_the_address_gets_nothing(hospital: Hospital, study: Path
     ct, ward, other = (hospital.make(name) for name in ("ct-room", "ward-a", "other"))
     peer_id = other.cli("id").ok().document["peer_id"]
     ct.cli("peers", "add", "other", peer_id, "--address", ward.address).ok()
+    ct.cli("peers", "set", "other", "confirm=none").ok()
     introduce(ward, ct)
     sent = ct.send("other", study)
     row = wait_for(

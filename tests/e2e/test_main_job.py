@@ -158,7 +158,11 @@ def test_pairing_by_code(hospital: Hospital, study: Path) -> None:
         assert row["source"] == "code"
         assert row["verified"] is not None
     ct.cli("peers", "set", "ward-a", "accept=auto").ok()
-    ward.wait_state("outbox", ward.send("ct-room", study), "sealed")
+    # A fresh pair wants to know whose images are meant; --yes alone does not say it.
+    assert ward.cli("send", "ct-room", study, "--yes", "--no-wait").code == 5
+    expected = ("--expect-patient", "MRN-0042117", "--no-wait")
+    sent = ward.cli("send", "ct-room", study, *expected).ok().document["id"]
+    ward.wait_state("outbox", sent, "sealed")
 
 
 def test_three_workstations_send_to_each_other_at_once(
