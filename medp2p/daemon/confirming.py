@@ -66,7 +66,8 @@ def named(label: Label) -> tuple[Patient, ...]:
 def hidden(label: Label) -> dict[str, str]:
     """Return what is masked before the typing, and what is shown in its place.
 
-    Ids and birth dates; those of one or two characters would mask half of the page.
+    Ids and birth dates, wherever they stand in texts; those of one or two characters would mask
+    half of the page.
     """
     words = {}
     for one in label.persons:

@@ -17,7 +17,8 @@ from medp2p.daemon.labels import finding_view, label_view, masked_view, patient_
 from medp2p.daemon.live import Bell
 from medp2p.daemon.parts import Part, Wishes, make_parts, without
 from medp2p.daemon.station import Station
-from medp2p.dicom.compare import can_confirm
+from medp2p.dicom.compare import can_confirm, masked
+from medp2p.dicom.facts import Patient
 from medp2p.dicom.patients import Item
 from medp2p.errors import (
     CheckRefusedError,
@@ -275,21 +276,33 @@ class Scans:
 def part_view(number: int, part: Part, settings: Mapping[str, str]) -> views.Json:
     """Return a part as JSON; ids and birth dates are masked where they must be typed."""
     need = wanted(part.label, settings)
-    words = hidden(part.label) if need == "typed" and not part.stops else {}
+    mask = need == "typed" and not part.stops
     view: views.Json = {
         "part": number,
         "files": part.found.files,
         "bytes": part.found.file_bytes,
         "skipped": len(part.found.skipped),
         "wants": need,
-        "asked": [patient_view(one) for one in named(part.label) if can_confirm(one)],
+        "asked": [patient_view(one) for one in _asked(part)],
         "purpose_wanted": policy.setting(settings, "domain") == "external",
-        "masked": bool(words),
+        "masked": mask,
         "stops": sorted({one.code for one in part.stops}),
         "findings": [finding_view(one) for one in part.findings],
         "label": label_view(part.label),
     }
-    return masked_view(view, words)
+    if not mask:
+        return view
+    view = masked_view(view, hidden(part.label))
+    for line, one in zip(view["label"]["patients"], part.label.patients, strict=True):
+        line.update(patient_view(masked(one.patient)))
+    for line, one_asked in zip(view["asked"], _asked(part), strict=True):
+        line.update(patient_view(masked(one_asked)))
+    return view
+
+
+def _asked(part: Part) -> list[Patient]:
+    """Return the patients of whom something must be typed."""
+    return [one for one in named(part.label) if can_confirm(one)]
 
 
 def _part_of(job: Job, number: int) -> Part:
