@@ -176,6 +176,7 @@ class Courier:
             session.peer,
             row.id,
             self._movers,
+            rests=self._bell.ring,  # its connection may be what another one waits for
             attempt=self._failed[row.id],
         )
         self._running[row.id] = sending

@@ -57,6 +57,7 @@ class Sending:
         full: The receiver takes no offer now.
         chunks_done: Durable at the receiver, as it told last.
         moved: Chunks became durable at the receiver; a link that is lost then was a good one.
+        rests: Called when it begins to rest.
         attempt: How often in a row this transfer's conversations have failed before.
         running: Limits how many transfers of a peer move chunks at a time.
     """
@@ -66,6 +67,7 @@ class Sending:
     peer: PeerRow
     transfer: str
     running: trio.CapacityLimiter
+    rests: Callable[[], None] = lambda: None
     attempt: int = 0
     undecided: bool = False
     full: bool = False
@@ -131,8 +133,9 @@ class Sending:
                     text = "the receiver has too many undecided offers of ours"
                     await self._state(State.WAITING, ("receiver-full", text))
                     return None
-                self.undecided = True
                 await self._state(State.OFFERED, ("undecided", "nobody has decided there yet"))
+                self.undecided = True
+                self.rests()
             else:
                 await self._unexpected(item)
 
