@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from medp2p.cli.completion import peer_names
+from medp2p.cli.completion import peer_names, transfer_ids
 from medp2p.cli.confirm import ask, ask_label, ask_purpose, show_part, show_skipped
 from medp2p.cli.expect import confirmation_of, expect_options, wish_options, wishes_of
 from medp2p.cli.follow import transfer_changes
@@ -37,6 +37,12 @@ EXIT_SKIPPED = 10
     "--yes", is_flag=True, help="Send without asking, where the peer's settings allow it."
 )
 @click.option("--wait/--no-wait", default=None, help="Wait until sealed; default on a terminal.")
+@click.option(
+    "--addendum-of",
+    metavar="ID",
+    shell_complete=transfer_ids,
+    help="Send only what that earlier transfer to the peer had not; it is shown as part of it.",
+)
 @wish_options
 @expect_options
 @verb
@@ -49,6 +55,7 @@ def send(
     priority: str,
     yes: bool,
     wait: bool | None,
+    addendum_of: str | None,
     **options: Any,
 ) -> int:
     """Send files and folders to a peer.
@@ -58,7 +65,30 @@ def send(
     is sent; links and devices are listed and skipped. The transfer is queued durably and goes on
     without this command.
     """
-    wishes, given = wishes_of(options), confirmation_of(options, yes=yes)
+    wishes = wishes_of(options) | ({"addendum_of": addendum_of} if addendum_of else {})
+    given = confirmation_of(options, yes=yes)
+    return carry_out(
+        session, peer, paths, wishes, given, note=note, priority=priority, yes=yes, wait=wait
+    )
+
+
+def carry_out(
+    session: Session,
+    peer: str,
+    paths: tuple[str, ...],
+    wishes: Json,
+    given: Json,
+    *,
+    note: str,
+    priority: str,
+    yes: bool,
+    wait: bool | None,
+) -> int:
+    """Look, confirm, queue, and follow if asked; return the exit code.
+
+    Raises:
+        UsageError: Nobody can be asked, and nothing was said instead.
+    """
     if not yes and not given.get("expect") and not on_terminal():
         raise UsageError(
             "without a terminal nobody can be asked",

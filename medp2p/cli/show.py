@@ -139,6 +139,8 @@ def transfer_fields(row: Json) -> str:
         ("skipped", safe(row.get("skipped") or None)),
         ("priority", safe(row.get("priority"))),
         ("note", safe(row.get("note"))),
+        ("adds to", safe(row.get("addendum_of"))),
+        ("addenda", safe(row.get("addenda") or None)),
         ("root", safe(row["root"])),
         ("released to", safe(row.get("released_to"))),
     ]

@@ -16,6 +16,7 @@ import trio
 
 from medp2p import __version__
 from medp2p.daemon import (
+    again,
     doctor,
     inbox,
     judging,
@@ -200,7 +201,10 @@ class Desk:
         """Begin to walk sources meant for a peer."""
         del actor  # a scan changes nothing that is kept
         await self._station.read(peers.get, peer)
-        return self._scans.start(peer, paths, _read(wishes, Wishes)).view()
+        asked = _read(wishes, Wishes).check()
+        found = await self._station.read(again.earlier, self._station, peer, asked)
+        roots = list(found.roots) or paths
+        return self._scans.start(peer, roots, found.wishes, found).view()
 
     async def scan_state(self, scan: str, wait: bool) -> Json:
         """Return how far a scan is, at once or at its next change."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import msgspec
 
 from medp2p import digest, limits
-from medp2p.daemon import clock, endings, papers, policy
+from medp2p.daemon import again, clock, endings, papers, policy
 from medp2p.daemon.station import PEER, RULE, Station
 from medp2p.errors import NoSpaceError, RemoteProtocolError
 from medp2p.layout import Layout, check_manifest_untrusted
@@ -141,6 +141,7 @@ def _keep(
     )
     transfers.add(tx, row)
     papers.put_summary(tx, station, transfer, offer)
+    again.note(tx, row, offer.label)
     size: dict[str, object] = {"files": offer.files, "bytes": offer.file_bytes}
     endings.record(tx, station, row, "offer", PEER, detail=size)
     if accepted:

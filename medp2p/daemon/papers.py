@@ -24,6 +24,8 @@ RELEASED, DETAIL, TARGET = "released", "detail", "target"
 CHECK, RELEASE_TO = "check", "release-to"
 #: Of a release (owner "release N"): its folder; that and its files, while they are to be removed.
 FOLDER, LISTING = "folder", "listing"
+#: Marks of what was sent (instances.py), for addenda.
+INSTANCES = "instances"
 #: Why its sender has taken a transfer back; there as soon as it has asked.
 RECALL = "recall"
 
@@ -76,7 +78,7 @@ def close_papers(tx: Tx, station: Station, row: TransferRow) -> None:
 
     The sources too, once no other transfer of their scan needs them.
     """
-    for name in (SUMMARY, MANIFEST):
+    for name in (SUMMARY, MANIFEST, INSTANCES):
         _to_vault(tx, station, row.id, name)
     transfers.delete_blobs(tx, row.id, [FILE_KEY])
     if row.direction is Direction.OUT:

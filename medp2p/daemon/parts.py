@@ -12,6 +12,7 @@ import msgspec
 
 from medp2p import limits
 from medp2p.daemon import policy
+from medp2p.daemon.instances import marks
 from medp2p.dicom.agreement import Agreement, compare_dates, compare_ids, compare_names
 from medp2p.dicom.checks import check
 from medp2p.dicom.facts import Patient
@@ -43,6 +44,8 @@ class Wishes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         typed: Whose the files without a header are.
         no_patient_data: The files without a header hold none.
         allow: Codes of findings that may pass.
+        again_of: An earlier transfer whose scan is sent once more.
+        addendum_of: An earlier transfer; only what it had not is sent.
     """
 
     exclude: tuple[str, ...] = ()
@@ -50,6 +53,8 @@ class Wishes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     typed: TypedPatient | None = None
     no_patient_data: bool = False
     allow: tuple[str, ...] = ()
+    again_of: str = ""
+    addendum_of: str = ""
 
     def check(self) -> "Wishes":
         """Return the wishes themselves.
@@ -94,12 +99,14 @@ class Part:
         label: What a person must check.
         findings: All of them; the label has as many as fit.
         stops: Findings that nobody let pass.
+        marks: Of its files, for addenda to come.
     """
 
     found: Scan
     label: Label
     findings: tuple[Finding, ...]
     stops: tuple[Finding, ...]
+    marks: tuple[bytes, ...] = ()
 
 
 def without(found: Scan, patterns: Sequence[str]) -> Scan:
@@ -162,12 +169,12 @@ def make_parts(
             continue
         # What is of nobody is told once, with the first part.
         skipped = (*found.skipped, *left) if not parts else ()
-        mine = found.only(_with_folders(found, [numbers[n] for n in group.files]), skipped)
+        mine = found.only(with_folders(found, [numbers[n] for n in group.files]), skipped)
         parts.append(_part(mine, [items[n] for n in group.files], wishes, settings, today))
     return parts
 
 
-def _with_folders(found: Scan, files: Sequence[int]) -> list[int]:
+def with_folders(found: Scan, files: Sequence[int]) -> list[int]:
     """Return files and the folders above them, ascending."""
     above: set[bytes] = set()
     for number in files:
@@ -196,11 +203,13 @@ def _part(
         typed=wishes.patient,
         no_patient_data=wishes.no_patient_data,
         allowed=sorted(passing & {one.code for one in findings}),
+        addendum_of=wishes.addendum_of,
     )
     if label.loose == 0:  # what was typed is about files without a patient of their own
         _check_typed(label)
         label = msgspec.structs.replace(label, typed=None, no_patient_data=False)
-    return Part(found=found, label=label, findings=findings, stops=stops)
+    told = tuple(marks(found, items))
+    return Part(found=found, label=label, findings=findings, stops=stops, marks=told)
 
 
 def _passing(

@@ -12,6 +12,7 @@ import trio
 
 from medp2p import limits
 from medp2p.daemon import policy, queueing, views
+from medp2p.daemon.again import Earlier
 from medp2p.daemon.confirming import Confirmation, check_confirmed, hidden, named, wanted
 from medp2p.daemon.labels import finding_view, label_view, masked_view, patient_view
 from medp2p.daemon.live import Bell
@@ -55,6 +56,7 @@ class Job:
         items: What each file of it says.
         parts: What becomes of it.
         queued: Numbers of the parts that are transfers already.
+        earlier: What an earlier transfer means for it.
     """
 
     id: str
@@ -68,6 +70,7 @@ class Job:
     parts: list[Part] = field(default_factory=list)
     settings: Mapping[str, str] = field(default_factory=dict)
     queued: set[int] = field(default_factory=set)
+    earlier: Earlier | None = None
     error: MedP2PError | None = None
     bell: Bell = field(default_factory=Bell)
     started: float = field(default_factory=trio.current_time)
@@ -105,7 +108,13 @@ class Scans:
         self._station, self._nursery = station, nursery
         self._jobs: dict[str, Job] = {}
 
-    def start(self, peer: str, paths: list[bytes], wishes: Wishes | None = None) -> Job:
+    def start(
+        self,
+        peer: str,
+        paths: list[bytes],
+        wishes: Wishes | None = None,
+        earlier: Earlier | None = None,
+    ) -> Job:
         """Begin a walk.
 
         Raises:
@@ -119,7 +128,7 @@ class Scans:
             del self._jobs[old]
         if len(self._jobs) >= limits.MAX_SCANS:
             raise ConflictError("too many scans are under way")
-        job = Job(new_transfer_id(self._station.random_bytes), peer, wishes)
+        job = Job(new_transfer_id(self._station.random_bytes), peer, wishes, earlier=earlier)
         self._jobs[job.id] = job
         self._nursery.start_soon(self._walk, job, paths)
         return job
@@ -166,9 +175,14 @@ class Scans:
                 lambda: station.stopping or job.id not in self._jobs,
                 limiter=station.walk_limiter,
             )
+            if job.earlier is not None:
+                found = job.earlier.only(found)
             found = without(found, job.wishes.exclude)
             note(found.files, found.file_bytes)
             job.items = await self._inspect(job, found)
+            if job.earlier is not None:
+                found, job.items = job.earlier.fresh(found, job.items)
+                note(found.files, found.file_bytes)
             await self._divide(job, found)
         except MedP2PError as error:
             job.error = error

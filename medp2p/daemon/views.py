@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 from medp2p import limits
-from medp2p.daemon import checking, expiring, papers, proofs
+from medp2p.daemon import again, checking, expiring, papers, proofs
 from medp2p.daemon.labels import label_view
 from medp2p.daemon.station import Station
 from medp2p.dicom.label import decode_label_untrusted
@@ -74,6 +74,8 @@ def transfer(station: Station, row: TransferRow) -> Json:
 def with_papers(tx: Tx, station: Station, row: TransferRow) -> Json:
     """Return a transfer with what its papers say, as far as they can be opened."""
     view = transfer(station, row)
+    view["addendum_of"] = again.added_to(tx, row.id)
+    view["addenda"] = again.addenda(tx, row.id)
     try:
         if papers.get(tx, station, row.id, papers.SUMMARY) is not None:
             offer = papers.summary(tx, station, row.id)

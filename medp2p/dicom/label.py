@@ -90,6 +90,8 @@ class Label(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         no_patient_data: A person says that those hold none.
         findings: Of ``checks.check``.
         allowed: Codes of findings that a person let pass.
+        addendum_of: Id of the transfer that this one adds to; "" for none. Who does not know
+            the field overlooks it.
         left_out: Lines not in this label.
     """
 
@@ -108,6 +110,7 @@ class Label(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     no_patient_data: bool = False
     findings: tuple[Finding, ...] = ()
     allowed: tuple[str, ...] = ()
+    addendum_of: str = ""
     left_out: LeftOut = LeftOut()
 
     @property
@@ -129,6 +132,7 @@ def build_label(
     typed: Patient | None = None,
     no_patient_data: bool = False,
     allowed: Sequence[str] = (),
+    addendum_of: str = "",
 ) -> Label:
     """Return the label of a selection; ``encode_label`` of it always fits into an offer."""
     kinds = Counter(item.facts.kind for item in items)
@@ -149,6 +153,7 @@ def build_label(
         no_patient_data=no_patient_data,
         findings=tuple(findings),
         allowed=tuple(allowed),
+        addendum_of=addendum_of,
     )
     return _fitting(whole)
 

@@ -49,6 +49,15 @@ def put(tx: Tx, key: str, value: str | None) -> None:
     )
 
 
+def names(tx: Tx, prefix: str) -> list[str]:
+    """Return what follows a prefix in the keys that begin with it, ascending."""
+    # "~" sorts after every character of our keys.
+    rows = tx.execute(
+        "SELECT key FROM meta WHERE key >= ? AND key < ? ORDER BY key", (prefix, prefix + "~")
+    )
+    return [str(key)[len(prefix) :] for (key,) in rows]
+
+
 def add_scan(tx: Tx, row: ScanRow) -> None:
     """Add a scan.
 
