@@ -53,7 +53,7 @@ async def whole(it: Lab, a: Workstation, b: Workstation, transfer: str) -> None:
 async def test_cut_at_random_places(tmp_path: Path) -> None:
     """Nothing journalled is sent again; at most a group and what was in flight is."""
     chance = random.Random(7)
-    size = 160 * MIB
+    size = 128 * MIB
     async with pair_of(tmp_path) as (it, a, b):
         study = it.source("study", {"large": size, "small": random_bytes(100_000)})
         start, cuts = a.wire.sent, 0

@@ -12,7 +12,7 @@ from pathlib import Path
 import trio
 
 from medp2p.daemon.home import Home
-from tests.helpers.stations import ANNA, Workstation, until
+from tests.helpers.stations import ANNA, Lab, Workstation, until
 
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(["tests.helpers.crashing"])
@@ -36,12 +36,13 @@ class DieAt:
                 os._exit(_CRASHED)
 
 
-async def crash(it: Workstation, act: Act, step: str = "", times: int = 1) -> None:
+async def crash(lab: Lab, it: Workstation, act: Act, step: str = "", times: int = 1) -> None:
     """Stop a workstation, and run its daemon elsewhere until that dies.
 
     The caller starts it again.
 
     Args:
+        lab: Of all workstations; the others call this one without pauses.
         it: Its home and port are used.
         act: What is done there once the daemon runs; of this module.
         step: Name of the step at which it dies; "" leaves that to act.
@@ -52,7 +53,10 @@ async def crash(it: Workstation, act: Act, step: str = "", times: int = 1) -> No
     process = _SERVER.Process(target=_be, args=args, daemon=True)
     process.start()
     try:
-        await trio.to_thread.run_sync(process.join, _LONGEST_SECONDS)
+        with trio.fail_after(_LONGEST_SECONDS):
+            while process.is_alive():
+                lab.wake()
+                await trio.sleep(0.02)
         assert process.exitcode == _CRASHED, (step, process.exitcode)
     finally:
         process.kill()

@@ -197,8 +197,6 @@ class Workstation:
         self.step = step
         self.port = port
         self.wire = Wire()
-        #: How far the clock of this workstation is off, milliseconds.
-        self.ahead_ms = 0
         self.scope = trio.CancelScope()
         self.up, self.stopped = trio.Event(), trio.Event()
 
@@ -219,7 +217,7 @@ class Workstation:
 
     async def run(self) -> None:
         """Be the daemon of this home until ``scope`` is cancelled; see daemon.tree."""
-        self.station = _make_station(self.home, self.step, self.now_ms)
+        self.station = _make_station(self.home, self.step)
         try:
             with self.scope:
                 await self._run()
@@ -227,10 +225,6 @@ class Workstation:
             self.station.inspectors.close()
             self.station.store.close()
             self.stopped.set()
-
-    def now_ms(self) -> int:
-        """Return what its clock shows."""
-        return now_ms() + self.ahead_ms
 
     async def _run(self) -> None:
         station = self.station
@@ -395,7 +389,7 @@ class Workstation:
         return Path(view["released_to"])
 
 
-def _make_station(home: Home, step: Step, now_ms: Callable[[], int]) -> Station:
+def _make_station(home: Home, step: Step) -> Station:
     home, keys = open_home(home.path)
     store = Store.open(home.store, create=False, now_ms=now_ms())
     with store.read() as tx:
@@ -449,7 +443,14 @@ class Lab:
         it.scope, it.up, it.stopped = trio.CancelScope(), trio.Event(), trio.Event()
         self.nursery.start_soon(it.run)
         await it.up.wait()
+        self.wake()
         return it
+
+    def wake(self) -> None:
+        """Let all daemons try again at once."""
+        for each in self.all:
+            if each.up.is_set() and not each.stopped.is_set():
+                each.outbox.wake()
 
     async def add(self, name: str, *, step: Step = nothing) -> Workstation:
         """Make a home and start its daemon."""
