@@ -46,6 +46,8 @@ class Progress:
     def scan(self, scan: Json) -> None:
         """Show how far a scan is."""
         text = f"looking: {scan['files']} files, {format_bytes(scan['bytes'])}"
+        if scan.get("inspected"):
+            text += f", headers read: {scan['inspected']}"
         self.show(text, None)
 
     def transfer(self, row: Json) -> None:

@@ -217,7 +217,7 @@ class MemoryDesk:
 
     async def set_peer(self, actor: Actor, name: str, settings: dict[str, str]) -> Json:
         peer = await self.peer(name)
-        if unknown := set(settings) - {"accept", "address", "max-bytes", "release"}:
+        if unknown := set(settings) - {"accept", "address", "domain", "max-bytes", "release"}:
             raise ConfigError(f"no setting is called {min(unknown)}")
         self._act("set-peer", actor)
         peer["settings"].update(settings)
@@ -294,7 +294,7 @@ class MemoryDesk:
         try:
             row["files"], row["bytes"], row["skipped"] = _walk(row["paths"])
             row["state"] = "done"
-            row["parts"] = [part_json(row) | self.part]
+            row["parts"] = [part_json(row, **self.part)]
         except SourceError as error:
             row["state"], row["error"] = "failed", error.to_json()
         return row

@@ -26,5 +26,5 @@ def served(medp2p: Medp2p) -> Iterator[Served]:
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if a person sat there."""
-    for module in ("send", "workstation"):
+    for module in ("send", "workstation", "peers"):
         monkeypatch.setattr(f"medp2p.cli.{module}.on_terminal", lambda: True)
