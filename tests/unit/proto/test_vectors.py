@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from medp2p.proto.facts import Statement, sign, verify_untrusted
+from medp2p.proto.facts import FEATURE_FACTS, Statement, sign, verify_untrusted
 from medp2p.proto.messages import (
     Fact,
     Message,
@@ -76,14 +76,20 @@ def test_a_hello_from_a_newer_version_is_read() -> None:
     assert as_lists(tree_of(message)) == with_bytes(line["reads_as"])
 
 
-def test_facts() -> None:
-    vectors = load("facts.json")
+@pytest.mark.parametrize("name", ["facts.json", "facts-recall.json"])
+def test_facts(name: str) -> None:
+    vectors = load(name)
     private, public = bytes.fromhex(vectors["private"]), bytes.fromhex(vectors["public"])
     for line in vectors["facts"]:
         statement = Statement(**with_bytes(line["statement"]))
         fact = Fact(bytes.fromhex(line["bytes"]), bytes.fromhex(line["signature"]))
         assert sign(statement, private) == fact
         assert verify_untrusted(fact, public) == statement
+
+
+def test_every_fact_of_a_feature_has_a_vector() -> None:
+    kinds = {line["statement"]["fact"] for line in load("facts-recall.json")["facts"]}
+    assert kinds == set(FEATURE_FACTS)
 
 
 def check_frames(lines: list[dict[str, str]], send: SendCipher, receive: ReceiveCipher) -> None:
