@@ -1,5 +1,6 @@
 # make test   everything that must pass: format, linters, types, tests
 # make demo   two daemons, one study, a kill in the middle
+# make bench  medp2p against scp, rsync and tar; also: CASES="ct small" ROUNDS=5 WARMUPS=3 SCALE=0.02
 # make format put the code into its form
 #
 # Needs make and Python >= 3.11; all else goes into .venv. PYTHON=... picks another Python.
@@ -15,7 +16,7 @@ BOUNDED := $(if $(shell command -v timeout),timeout 900,)
 ASYNC_ON := ASYNC101,ASYNC102,ASYNC103,ASYNC104
 PYTEST_ARGS ?=
 
-.PHONY: test demo format clean
+.PHONY: test demo bench format clean
 
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
@@ -26,6 +27,11 @@ test: $(VENV)/.installed-dev
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
+
+# docs/PERFORMANCE.md says what it measures; results go to bench/results/.
+bench: $(VENV)/.installed
+	$(BIN)/python bench/speed.py $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(WARMUPS),--warmups $(WARMUPS)) \
+	  $(if $(SCALE),--scale $(SCALE)) $(BENCH_ARGS) $(CASES)
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
