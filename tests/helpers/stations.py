@@ -196,9 +196,15 @@ class Workstation:
         self.home = home
         self.step = step
         self.port = port
+        #: How far the clock of this workstation is off, milliseconds.
+        self.ahead_ms = 0
         self.wire = Wire()
         self.scope = trio.CancelScope()
         self.up, self.stopped = trio.Event(), trio.Event()
+
+    def now_ms(self) -> int:
+        """Return what its clock shows."""
+        return now_ms() + self.ahead_ms
 
     @property
     def name(self) -> str:
@@ -217,7 +223,7 @@ class Workstation:
 
     async def run(self) -> None:
         """Be the daemon of this home until ``scope`` is cancelled; see daemon.tree."""
-        self.station = _make_station(self.home, self.step)
+        self.station = _make_station(self.home, self.step, self.now_ms)
         try:
             with self.scope:
                 await self._run()
@@ -389,7 +395,7 @@ class Workstation:
         return Path(view["released_to"])
 
 
-def _make_station(home: Home, step: Step) -> Station:
+def _make_station(home: Home, step: Step, now_ms: Callable[[], int]) -> Station:
     home, keys = open_home(home.path)
     store = Store.open(home.store, create=False, now_ms=now_ms())
     with store.read() as tx:
