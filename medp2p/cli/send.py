@@ -133,6 +133,10 @@ def queue(
         (part, given | (ask(session, peer, scan, part) if asking else {}))
         for part in stopped or parts
     ]
+    if len(confirmed) > 1:  # all or none
+        for part, confirmation in confirmed:
+            body = {"part": part["part"], "confirmation": confirmation}
+            session.client.post("scans", scan["scan"], "check", body=body)
     rows = []
     for part, confirmation in confirmed:
         body = {

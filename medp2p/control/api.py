@@ -27,6 +27,7 @@ from medp2p.control.bodies import (
     AddTarget,
     AnswerDestroy,
     Call,
+    Check,
     Decline,
     JoinPairing,
     QueueTransfer,
@@ -96,6 +97,11 @@ async def _scan(desk: Desk, call: Call) -> Any:
     return await desk.scan(call.actor, body.peer, body.paths_b64, body.wishes)
 
 
+async def _check(desk: Desk, call: Call) -> Any:
+    body = call.body(Check)
+    return await desk.check(call.actor, call.path["id"], body.part, body.confirmation)
+
+
 async def _send(desk: Desk, call: Call) -> Any:
     body = call.body(QueueTransfer)
     return await desk.send(
@@ -163,6 +169,7 @@ TABLE: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/pairing/join", _join),
     ("POST", "/scans", _scan),
     ("GET", "/scans/{id}", lambda desk, call: desk.scan_state(call.path["id"], call.flag("wait"))),
+    ("POST", "/scans/{id}/check", _check),
     (
         "POST",
         "/scans/{id}/reveal",

@@ -53,6 +53,13 @@ class QueueTransfer(_Body):
     confirmation: dict[str, Any] = {}
 
 
+class Check(_Body):
+    """Body of POST /v1/scans/{id}/check."""
+
+    part: int = 0
+    confirmation: dict[str, Any] = {}
+
+
 class Reveal(_Body):
     """Body of POST /v1/scans/{id}/reveal."""
 

@@ -146,6 +146,14 @@ class Desk(Protocol):
         """
         ...
 
+    async def check(self, actor: Actor, scan: str, part: int, confirmation: Json) -> Json:
+        """Return ``{confirmed: true}`` if ``send`` would take this confirmation now.
+
+        Raises:
+            CheckRefusedError: As ``send``; audited.
+        """
+        ...
+
     async def reveal(self, actor: Actor, scan: str, part: int) -> Json:
         """Return the label of a part with nothing masked; audited."""
         ...

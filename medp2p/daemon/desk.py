@@ -211,6 +211,11 @@ class Desk:
         job = await self._scans.news(scan) if wait else self._scans.get(scan)
         return job.view()
 
+    async def check(self, actor: Actor, scan: str, part: int, confirmation: Json) -> Json:
+        """Find out whether a part of a scan is confirmed, before any is queued."""
+        await self._scans.check(actor, scan, part, _read(confirmation, Confirmation))
+        return {"confirmed": True}
+
     async def reveal(self, actor: Actor, scan: str, part: int) -> Json:
         """Show the label of a part with nothing masked; audited."""
         return await self._scans.reveal(actor, scan, part)

@@ -235,6 +235,26 @@ class Scans:
         )
         return label_view(label)
 
+    async def check(self, actor: Actor, scan_id: str, part: int, given: Confirmation) -> None:
+        """Find out whether a part is confirmed, before any part of its scan is queued.
+
+        Raises:
+            CheckRefusedError: A finding stops it, or it is not confirmed; audited.
+            UsageError: Something is missing.
+        """
+        job, station = self.get(scan_id), self._station
+        peer = await station.read(peers.get, job.peer)
+        await self._confirmed(actor, peer, _part_of(job, part), given)
+
+    async def _confirmed(self, actor: Actor, peer: PeerRow, part: Part, given: Confirmation) -> str:
+        """Return how a part is confirmed; a refusal is audited."""
+        try:
+            return check_confirmed(part, given, peer.settings)
+        except CheckRefusedError as error:
+            act = _note_refusal
+            await self._station.write(act, self._station, actor, peer, part, error)
+            raise
+
     async def queue(
         self,
         actor: Actor,
@@ -263,11 +283,7 @@ class Scans:
         await self._divide(job, job.found)  # settings may have changed meanwhile
         mine, given = _part_of(job, part), confirmation or Confirmation()
         peer = await station.read(peers.get, peer_name)
-        try:
-            manner = check_confirmed(mine, given, peer.settings)
-        except CheckRefusedError as error:
-            await station.write(_note_refusal, station, actor, peer, mine, error)
-            raise
+        manner = await self._confirmed(actor, peer, mine, given)
         queued = await trio.to_thread.run_sync(
             queueing.prepare, station, peer, mine, note, Priority(priority)
         )

@@ -275,3 +275,19 @@ def digests(folder: Path) -> dict[str, str]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def test_a_split_is_confirmed_as_a_whole(pair: tuple[Workstation, Workstation], jane: Path) -> None:
+    """One of two patients is expected: neither is sent."""
+    ct, ward = pair
+    write(jane, "john.dcm", "1.2.3.8", name="Roe^John", id="777888", born="19500101")
+    path = jane / "john.dcm"
+    path.write_bytes(path.read_bytes().replace(b"1.2.3\0", b"1.2.8\0"))
+    words = ("send", "ward-a", jane, "--split-by-patient", "--no-wait", "--expect-from", "-")
+    one, other = {"patient_id": "123456"}, {"patient_id": "777888"}
+    assert ct.cli(*words, input=json.dumps(one)).code == 5
+    assert ct.rows("outbox") == []
+    rows = ct.cli(*words, input=json.dumps([one, other])).ok().documents
+    assert {row["label"]["patients"][0]["id"] for row in rows} == {"123456", "777888"}
+    for row in rows:
+        ward.wait_state("inbox", row["id"], "sealed")

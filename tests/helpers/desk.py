@@ -299,6 +299,10 @@ class MemoryDesk:
             row["state"], row["error"] = "failed", error.to_json()
         return row
 
+    async def check(self, actor: Actor, scan: str, part: int, confirmation: Json) -> Json:
+        self._act("check", actor)
+        return {"confirmed": True}
+
     async def reveal(self, actor: Actor, scan: str, part: int) -> Json:
         self._act("reveal-label", actor)
         return label_json()
