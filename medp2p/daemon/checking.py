@@ -34,11 +34,10 @@ from medp2p.dicom.patients import Item
 from medp2p.errors import (
     ConflictError,
     IntegrityError,
-    MedP2PError,
     RemoteProtocolError,
     SealBrokenError,
 )
-from medp2p.model import WHOLE, Direction
+from medp2p.model import WHOLE
 from medp2p.text import rfc3339
 from medp2p.vault import transfers
 from medp2p.vault.age import SealReader
@@ -169,15 +168,14 @@ def held(code: str, text: str, now_ms: int) -> str:
 
 def due(tx: Tx) -> list[str]:
     """Return the transfers that are whole and were not looked at yet, the oldest first."""
-    rows = transfers.list(tx, Direction.IN, sorted(WHOLE))
-    return [row.id for row in reversed(rows) if row.checked_ms is None]
+    return [row.id for row in transfers.unchecked(tx)]
 
 
-def failed(tx: Tx, station: Station, transfer: str, error: MedP2PError) -> None:
+def failed(tx: Tx, station: Station, transfer: str, code: str) -> None:
     """Say that a look was not possible now; it is tried again."""
     row = transfers.get(tx, transfer)
     if row.state in WHOLE and row.checked_ms is None and row.held is None:
-        text = f"the files could not be looked at yet: {error.code}"
+        text = f"the files could not be looked at yet: {code}"
         transfers.update(tx, row.id, held=held(UNCHECKED, text, station.now_ms()))
 
 

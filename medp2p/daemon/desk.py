@@ -14,7 +14,7 @@ from typing import TypeVar
 import msgspec
 import trio
 
-from medp2p import __version__
+from medp2p import __version__, limits
 from medp2p.daemon import (
     again,
     doctor,
@@ -386,8 +386,7 @@ def _read(value: Json | None, model: type[_R]) -> _R:
 
 def _held(tx: Tx) -> list[TransferRow]:
     """Return what waits here for a person because something holds it."""
-    rows = transfers.list(tx, Direction.IN, sorted(WHOLE))
-    return [row for row in rows if row.held is not None]
+    return transfers.held(tx, limits.MAX_HELD_SHOWN)
 
 
 def _incoming(row: TransferRow) -> bool:

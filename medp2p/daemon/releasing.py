@@ -22,6 +22,7 @@ from medp2p.daemon.looking import Inspectors
 from medp2p.daemon.station import RULE, Station
 from medp2p.errors import MedP2PError
 from medp2p.model import Actor, Direction, State
+from medp2p.net.guard import guard
 from medp2p.vault import meta, peers, targets, transfers
 from medp2p.vault.store import Tx
 from medp2p.vault.transfers import TransferRow
@@ -96,16 +97,23 @@ async def run_rules(station: Station, told: Callable[[bytes], None]) -> None:
 
 async def _look(station: Station, inspectors: Inspectors, transfer: str) -> bool:
     """Look at one transfer; return whether that was possible."""
-    try:
-        row = await checking.check(station, inspectors, transfer)
-    except MedP2PError as error:
-        if not station.stopping:
-            log.warning("the look at %s is tried again: %s", transfer, error.code)
-            await station.write(checking.failed, station, transfer, error)
+    code = "bug"
+
+    async def look() -> None:
+        nonlocal code
+        try:
+            station.announce(await checking.check(station, inspectors, transfer))
+            code = ""
+        except MedP2PError as error:
+            code = error.code
+
+    # A header that nobody expected must not end the looks at all others.
+    await guard(f"look at {transfer}", look, station.count_bug)
+    if code and not station.stopping:
+        log.warning("the look at %s is tried again: %s", transfer, code)
+        await station.write(checking.failed, station, transfer, code)
         await station.touch(transfer)
-        return False
-    station.announce(row)
-    return True
+    return not code
 
 
 async def _release(
@@ -116,16 +124,22 @@ async def _release(
         await station.write(_hold, station, transfer, *why)
         await station.touch(transfer)
         return
-    try:
-        row, _ = await opening.release(station, actor, transfer, order)
-    except MedP2PError as error:
-        if station.stopping:
-            return
-        log.warning("release of %s by rule is held: %s", transfer, error.code)
-        await station.write(_hold, station, transfer, error.code, "the release by rule failed")
+    code = "bug"
+
+    async def release() -> None:
+        nonlocal code
+        try:
+            row, _ = await opening.release(station, actor, transfer, order)
+            code = ""
+            told(row.peer_key)
+        except MedP2PError as error:
+            code = error.code
+
+    await guard(f"release of {transfer}", release, station.count_bug)
+    if code and not station.stopping:
+        log.warning("release of %s by rule is held: %s", transfer, code)
+        await station.write(_hold, station, transfer, code, "the release by rule failed")
         await station.touch(transfer)
-    else:
-        told(row.peer_key)
 
 
 def _speaks_against(tx: Tx, station: Station, transfer: str) -> tuple[str, str] | None:

@@ -337,6 +337,8 @@ WITHDRAW_LOOK_SECONDS = 60.0
 RELEASED_LOOK_SECONDS = 5.0
 #: Clear images that lie outside the vault for longer are counted as old.
 RELEASED_OLD_DAYS = 7
+#: Held transfers in one status; `inbox` lists all.
+MAX_HELD_SHOWN = 100
 
 # --- the database -------------------------------------------------------------------------
 

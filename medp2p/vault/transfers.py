@@ -84,6 +84,8 @@ class TransferRow:
 
 _COLUMNS = tuple(column.name for column in fields(TransferRow))
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM transfers"  # noqa: S608 - names from the dataclass
+_WHOLE = tuple(sorted(WHOLE))
+_WHOLE_MARKS = ", ".join("?" * len(_WHOLE))
 _FIXED = frozenset({"id", "direction", "peer_key", "created_ms"})
 #: Nothing is left to do with the peer, but for late facts.
 _CLOSED = (*sorted(ENDED), State.RELEASED)
@@ -230,6 +232,19 @@ def unfinished_of_scan(tx: Tx, scan_id: str) -> int:
 def erasing(tx: Tx) -> builtins.list[TransferRow]:
     """Return the transfers whose erasing was begun and not finished."""
     return [_decode(row) for row in tx.execute(f"{_SELECT} WHERE erasing ORDER BY number")]
+
+
+def unchecked(tx: Tx) -> builtins.list[TransferRow]:
+    """Return the incoming transfers that are whole and were not looked at yet, oldest first."""
+    sql = f"{_SELECT} WHERE checked_ms IS NULL AND direction = 'in' AND state IN ({_WHOLE_MARKS})"
+    return [_decode(row) for row in tx.execute(f"{sql} ORDER BY number", _WHOLE)]
+
+
+def held(tx: Tx, limit: int) -> builtins.list[TransferRow]:
+    """Return incoming transfers that something holds back, newest first, at most so many."""
+    sql = f"{_SELECT} WHERE held IS NOT NULL AND direction = 'in' AND state IN ({_WHOLE_MARKS})"
+    rows = tx.execute(f"{sql} ORDER BY number DESC LIMIT ?", (*_WHOLE, limit))
+    return [_decode(row) for row in rows]
 
 
 def update(tx: Tx, transfer_id: str, **changes: object) -> TransferRow:

@@ -134,12 +134,12 @@ def _remove_file(folder: int, name: bytes, entry: Kept, files: Files, done: With
     try:
         descriptor = os.open(name, _FILE, dir_fd=folder)
     except OSError as error:
-        if error.errno not in _NOT_OURS:
+        if error.errno not in (*_NOT_OURS, errno.EACCES, errno.EPERM):
             raise
         if error.errno == errno.ENOENT:
             done.gone += 1
         else:
-            done.changed += 1  # a link, a socket: somebody else's
+            done.changed += 1  # a link, a socket, or shut: somebody has changed it
         return
     try:
         before = os.fstat(descriptor)
