@@ -1,7 +1,15 @@
 import pytest
 
 from medp2p import limits
-from medp2p.daemon.policy import DEFAULTS, change, decide, effective, parse_setting
+from medp2p.daemon.policy import (
+    DEFAULTS,
+    automatic,
+    change,
+    decide,
+    effective,
+    parse_setting,
+    until_ms,
+)
 from medp2p.errors import UsageError
 
 
@@ -96,3 +104,30 @@ def test_stored_form_is_stable() -> None:
     ):
         stored = parse_setting(key, value)
         assert parse_setting(key, stored) == stored
+
+
+@pytest.mark.parametrize("value", ["2026-12-31T18:00+01:00", "2026-12-31T17:00:00Z"])
+def test_a_time_is_kept_in_utc(value: str) -> None:
+    assert parse_setting("accept-until", value) == "2026-12-31T17:00:00.000Z"
+
+
+@pytest.mark.parametrize("value", ["tomorrow", "2026-13-01", "2026-12-31T18:00", "9999-12-31"])
+def test_a_time_that_is_none_is_refused(value: str) -> None:
+    with pytest.raises(UsageError, match="accept-until"):
+        parse_setting("accept-until", value)
+
+
+def test_accepting_ends_with_its_date() -> None:
+    until = parse_setting("accept-until", "2026-12-31")
+    end = until_ms(until)
+    assert end % 60_000 == 0
+    settings = {"accept": "auto", "accept-until": until}
+    assert decide(settings, 1, 1, now_ms=end - 1) == "accept"
+    assert decide(settings, 1, 1, now_ms=end) == "ask"
+    assert decide(settings, 1, 1, now_ms=end - 1, clock_behind=True) == "ask"
+    assert decide(settings, 1, 1) == "ask", "without a clock a date grants nothing"
+    assert decide({**settings, "accept-until": "soon"}, 1, 1, now_ms=1) == "ask"
+    assert decide({**settings, "accept": "block"}, 1, 1, now_ms=1) == "block"
+    assert automatic({"accept-until": until}, 1) is None
+    assert automatic(settings, end - 1) == {"until": until}
+    assert "passed" in (automatic(settings, end) or {})["until"]

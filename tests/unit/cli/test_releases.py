@@ -1,0 +1,123 @@
+"""The verbs around a release, against a desk in memory."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medp2p.cli.label import check_lines, label_lines
+from medp2p.cli.releases import seconds_of
+from medp2p.errors import UsageError
+from tests.helpers.command import Medp2p
+from tests.helpers.desk import TIME, Served
+
+OFFERED, SEALED = "o" * 26, "s" * 26
+PATIENT = {"id": "123", "issuer": "", "name": "Doe^Jane", "birth_date": "19700203", "sex": "F"}
+
+
+def label(**more: Any) -> dict[str, Any]:
+    return {
+        "patients": [{**PATIENT, "raw_id": "", "raw_name": "", "images": 3}],
+        "studies": [],
+        "series": [],
+        "findings": [{"code": "slice-gap", "level": "warn", "text": "1 slice", "files": []}],
+        "images": 3,
+        "left_out": {"series": 2},
+        **more,
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("8h", 28800), ("30 min", 1800), ("2 days", 172800), ("1w", 604800)]
+)
+def test_times(text: str, seconds: int) -> None:
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "8", "h", "-1h", "1.5h", "8 fortnights", "9" * 30 + "h"])
+def test_what_is_no_time(text: str) -> None:
+    with pytest.raises(UsageError):
+        seconds_of(text)
+
+
+def test_a_release_says_all_that_is_wanted(medp2p: Medp2p, served: Served, tmp_path: Path) -> None:
+    expect = tmp_path / "expect.json"
+    expect.write_text(json.dumps({"patient_id": "123"}))
+    words = ("inbox", "release", "s", "--to", "/x", "--for", "8h", "--allow", "label-differs")
+    assert medp2p(*words, "--expect-from", str(expect)).code == 0
+    (order,) = served.desk.orders
+    assert order["expect"] == {"patient_id": "123"}
+    assert (order["for_seconds"], order["allow"]) == (28800, ["label-differs"])
+    for wrong in (("--target", "t", "--to", "/x"), ("--to", "/x", "--for", "soon")):
+        assert medp2p("inbox", "release", "s", *wrong).code == 2
+    expect.write_text(json.dumps([{"patient_id": "1"}, {"patient_id": "2"}]))
+    assert medp2p(*words, "--expect-from", str(expect)).code == 2
+
+
+def test_what_is_held_is_shown_and_not_released(medp2p: Medp2p, served: Served) -> None:
+    row = served.desk.transfers_by_id[SEALED]
+    row["held"] = {"code": "label-differs", "text": "other images\x1b[2J", "since": TIME}
+    assert "HELD: other images\\x1b[2J" in medp2p("inbox").out
+    assert "HELD:" in medp2p("inbox", "show", "s").out
+    assert medp2p("inbox", "release", "s", "--to", "/x").code == 5
+    assert medp2p("inbox", "release", "s", "--to", "/x", "--allow", "label-differs").code == 0
+
+
+def test_the_label_is_shown_before_and_with_the_decision(medp2p: Medp2p, served: Served) -> None:
+    served.desk.transfers_by_id[OFFERED]["label"] = label()
+    shown = medp2p("inbox", "show", "o").out
+    assert "Doe^Jane, id 123, born 1970-02-03, sex F; 3 images" in shown
+    done = medp2p("inbox", "accept", "o")
+    assert done.out == f"accepted {OFFERED}\n"
+    assert "Doe^Jane" in done.err
+
+
+def test_label_and_look_as_lines() -> None:
+    assert label_lines(None) == []
+    lines = label_lines(label(typed=PATIENT, no_patient_data=True, series=[{"images": 1}] * 30))
+    assert ("series", "and 10 more") in lines
+    assert ("not listed", "2 series") in lines
+    assert ("warn", "1 slice (slice-gap)") in lines
+    assert check_lines(None) == []
+    difference = {"field": "images", "expected": "3", "found": "4", "text": "\x1b[31mimages"}
+    check = {"result": "differs", "time": TIME, "differences": [difference] * 25, "more": 2,
+             "label": label()}  # fmt: skip
+    found = check_lines(check)
+    assert ("differs", "\\x1b[31mimages") in found
+    assert ("differs", "and 7 more") in found
+    assert any(name == "came: patient" for name, _ in found)
+
+
+def test_targets(medp2p: Medp2p, served: Served) -> None:
+    assert medp2p("targets").out == "no targets\n"
+    assert medp2p("targets", "add", "reading", "folder:/x").out == "added reading: folder:/x\n"
+    assert "reading" in medp2p("targets", "list").out
+    assert medp2p("inbox", "accept", "o", "--release-to", "nowhere").code == 1
+    assert medp2p("inbox", "accept", "o", "--release-to", "reading").code == 0
+    done = medp2p("inbox", "release", "s", "--target", "reading", "--json")
+    assert done.json["released_to"] == "/x/ssssssss"
+    assert medp2p("targets", "remove", "reading").out == "removed reading\n"
+    assert medp2p("targets", "remove", "reading").code == 1
+
+
+def test_released_folders_with_their_age(medp2p: Medp2p, served: Served) -> None:
+    assert medp2p("released").out == "nothing was released\n"
+    served.desk.released_rows = [
+        {
+            "release": 1,
+            "transfer": SEALED,
+            "peer": "b",
+            "state": "there",
+            "released": TIME,
+            "by": "anna",
+            "files": 2,
+            "age_seconds": 700_000,
+            "old": True,
+            "until": None,
+            "over": None,
+            "folder": "/x/ssssssss",
+        }
+    ]
+    assert "8 d 2 h OLD" in medp2p("released").out
+    assert medp2p("released", "--json").json[0]["folder"] == "/x/ssssssss"
