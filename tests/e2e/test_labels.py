@@ -16,12 +16,17 @@ from tests.helpers.dicoms import DISC, PYDICOM, dataset, file_of, pixels
 pytestmark = pytest.mark.e2e
 
 
-def write(folder: Path, name: str, uid: str, **patient: str) -> Path:
+def write(folder: Path, file: str, uid: str, **patient: str) -> Path:
     """Write a small CT of Jane, or of whoever is given."""
-    tags = {"name": (0x00100010, "PN"), "id": (0x00100020, "LO"), "born": (0x00100030, "DA")}
+    tags = {
+        "name": (0x00100010, "PN"),
+        "id": (0x00100020, "LO"),
+        "born": (0x00100030, "DA"),
+        "study": (0x0020000D, "UI"),
+    }
     changes = {tags[key][0]: (tags[key][1], value) for key, value in patient.items()}
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / name
+    path = folder / file
     body = dataset({**changes, 0x00080018: ("UI", uid)}) + pixels()
     path.write_bytes(file_of(body))
     return path
@@ -280,9 +285,8 @@ def digests(folder: Path) -> dict[str, str]:
 def test_a_split_is_confirmed_as_a_whole(pair: tuple[Workstation, Workstation], jane: Path) -> None:
     """One of two patients is expected: neither is sent."""
     ct, ward = pair
-    write(jane, "john.dcm", "1.2.3.8", name="Roe^John", id="777888", born="19500101")
-    path = jane / "john.dcm"
-    path.write_bytes(path.read_bytes().replace(b"1.2.3\0", b"1.2.8\0"))
+    john = {"name": "Roe^John", "id": "777888", "born": "19500101", "study": "1.2.8"}
+    write(jane, "john.dcm", "1.2.3.8", **john)
     words = ("send", "ward-a", jane, "--split-by-patient", "--no-wait", "--expect-from", "-")
     one, other = {"patient_id": "123456"}, {"patient_id": "777888"}
     assert ct.cli(*words, input=json.dumps(one)).code == 5
