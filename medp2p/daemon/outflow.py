@@ -127,14 +127,33 @@ class Outflow:
 
     def _digest(self, index: int, view: memoryview) -> bytes:
         self._reader.read_chunk_into(index, view)
+        self._refuse_replaced(index, len(view))
         found = digest.chunk_digest(self._key, index, view)
         if self._known.get(index, found) != found:
-            start = index * limits.CHUNK_BYTES
-            parts = self.geometry.segments(start, start + len(view))
-            files = {part.index for part in parts if isinstance(part, FilePart)}
-            paths = [self.scan.entries[entry].path for entry in sorted(files)]
+            paths = [self.scan.entries[entry].path for entry in self._files_in(index, len(view))]
             raise SourceChangedError(f"the content changed of: {_names(paths)}")
         return found
+
+    def _refuse_replaced(self, index: int, length: int) -> None:
+        """Another file in the place of one that was confirmed, and nothing sent of it yet.
+
+        A copy with the same size and time would pass every other check, whoever is on it.
+        Where chunks of the old one are journalled, they are read again and compared instead.
+        """
+        if not self._reader.replaced:
+            return
+        for entry in self._files_in(index, length):
+            if entry in self._reader.replaced and not self._begun(entry):
+                names = _names([self.scan.entries[entry].path])
+                raise SourceChangedError(f"replaced by another file: {names}")
+
+    def _begun(self, entry: int) -> bool:
+        return any(index in self._known for index in self._reader.chunks_of(entry))
+
+    def _files_in(self, index: int, length: int) -> list[int]:
+        start = index * limits.CHUNK_BYTES
+        parts = self.geometry.segments(start, start + length)
+        return sorted({part.index for part in parts if isinstance(part, FilePart)})
 
     def _sent(self, index: int, found: bytes) -> None:
         self._known[index] = found

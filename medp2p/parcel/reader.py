@@ -45,10 +45,13 @@ class Reader:
     Attributes:
         touched: Numbers of the entries whose change time, inode or device differ from the scan.
             It only grows; the caller re-reads `chunks_of` each.
+        replaced: Those of them that are another file now (another inode): without a digest from
+            before, nothing tells whether it holds the same bytes.
     """
 
     def __init__(self, scan: Scan, layout: Layout) -> None:
         self.touched: set[int] = set()
+        self.replaced: set[int] = set()
         self._scan, self._layout = scan, layout
         self._folders = Folders(scan.roots, limits.READER_FOLDERS)
         self._files = Descriptors(limits.READER_FILES)
@@ -160,6 +163,8 @@ class Reader:
             raise self._changed(index, how)
         if is_touched(self._scan, index, found):
             self.touched.add(index)
+            if found.st_ino != self._scan.inode[index]:
+                self.replaced.add(index)
 
     def _changed(self, index: int, how: str) -> SourceChangedError:
         return SourceChangedError(f"{path_text(self._scan.entries[index].path)} {how}")

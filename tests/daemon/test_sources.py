@@ -141,3 +141,20 @@ async def test_new_files_beside_are_not_sent(tmp_path: Path) -> None:
         await a.until(transfer, State.SEALED)
         folder = await b.released(transfer, tmp_path / "out")
         assert tree_of(folder / "study") == before
+
+
+@pytest.mark.parametrize("change", [replace, copy])
+async def test_another_file_in_the_place_of_a_confirmed_one_is_not_sent(
+    tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    """Same size and time say nothing: all slices of a study have the same size."""
+    async with pair_of(tmp_path) as (it, a, b):
+        await b.stop()
+        study = it.source("study", {NAME: random_bytes(18 * MIB, 2)})
+        transfer = await a.send("b", study)
+        keep_times(study / NAME, change)
+        await it.start(b)
+        await a.until(transfer, State.FAILED)
+        view = await a.desk.transfer("out", transfer, entries=False)
+        assert view["error"]["code"] == "source-changed"
+        assert NAME in view["error"]["text"]
