@@ -359,7 +359,9 @@ class Desk:
 
     async def acknowledge(self, actor: Actor, alarm: int) -> Json:
         """Record that a person has seen an alarm."""
-        return await self._station.write(self._station.ledger.acknowledge, actor, alarm)
+        seen = await self._station.write(self._station.ledger.acknowledge, actor, alarm)
+        self._outbox.wake()  # some alarms hold everything up until they are seen
+        return seen
 
     async def events(self) -> AsyncGenerator[Json, None]:
         """Yield a first snapshot of the status, then what changes."""

@@ -4,10 +4,12 @@ from medp2p.daemon import undoing
 from medp2p.daemon.station import PEER, Station
 from medp2p.errors import KeyAlarmError
 from medp2p.proto.messages import Hello
-from medp2p.vault import meta, peers
+from medp2p.vault import log, meta, peers
 from medp2p.vault.peers import PeerRow
 from medp2p.vault.store import Tx
 
+#: Kind of the alarm; while it is open nothing is delivered.
+CLONED = "cloned-identity"
 #: last_seen is written at most so often: presence lives in memory, this is for "away since".
 _SEEN_STEP_MS = 60_000
 
@@ -55,7 +57,21 @@ def _features_key(peer_key: bytes) -> str:
 
 def note_clone(tx: Tx, station: Station, peer: PeerRow) -> None:
     """Two daemons that run at the same time answered as this peer."""
-    _alarm(tx, station, peer, "cloned-identity", "two running daemons share its identity")
+    _alarm(tx, station, peer, CLONED, "two running daemons share its identity")
+
+
+def refuse_clones(tx: Tx, peer: PeerRow) -> None:
+    """Let nothing pass to or from an identity that runs twice, until a person has looked.
+
+    Raises:
+        KeyAlarmError: Its alarm is open.
+    """
+    waiting = log.alarms(tx, unacknowledged_only=True)
+    if any(alarm.kind == CLONED and alarm.peer == peer.name for alarm in waiting):
+        raise KeyAlarmError(
+            f"two running daemons share the identity of {peer.name}",
+            hint="stop one of them, then acknowledge the alarm",
+        )
 
 
 def note_other(tx: Tx, station: Station, peer: PeerRow, address: str) -> None:

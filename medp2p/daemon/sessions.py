@@ -67,6 +67,7 @@ class Sessions:
             VersionError, KeyAlarmError: It answered, but not as we can go on with.
         """
         station = self._station
+        await station.read(greeting.refuse_clones, peer)
         try:
             link = await dial(
                 station.book.routes(peer),
@@ -100,6 +101,7 @@ class Sessions:
         peer = await self.peer(link.peer_key)
         if peer is None:
             raise UntrustedPeerError("its pin was removed meanwhile")
+        await self._station.read(greeting.refuse_clones, peer)
         session = await self._greeted(link, peer, ours=False)
         self.on_arrival(peer.noise_key, link.hello.kind)
         await self._run(session, lambda: self._serve(session))
