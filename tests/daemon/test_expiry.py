@@ -7,6 +7,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +22,16 @@ from tests.helpers.stations import ANNA, Lab, Workstation, pair_of, random_bytes
 DAY_MS = 86_400_000
 GRACE_MS = limits.EXPIRY_GRACE_SECONDS * 1000
 STUDY: dict[str, bytes | int] = {"CT/1.dcm": random_bytes(30_000)}
+
+
+@pytest.fixture(autouse=True)
+def no_looks_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the test looks at the deadlines: on a busy machine a daemon would come between."""
+
+    async def rest(*args: object) -> None:
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(expiring, "run_deadlines", rest)
 
 
 async def sealed(it: Lab, a: Workstation, b: Workstation) -> str:
