@@ -48,11 +48,8 @@ def apply_statement(tx: Tx, station: Station, peer: PeerRow, statement: Statemen
 def _sealed(tx: Tx, station: Station, row: TransferRow, statement: Statement) -> None:
     if row.state in WHOLE:
         return
-    if row.state in ENDED:  # it crossed our cancel or failure: the record stays, the truth is told
-        text = "the receiver had sealed it before it heard of this"
-        reason = Reason("sealed-before", text, station.now_ms())
-        transfers.update(tx, row.id, reason=reason, sealed_ms=statement.time_ms)
-        record(tx, station, row, "seal", PEER, "too-late")
+    if row.state in ENDED:  # it crossed our cancel or failure
+        recalling.crossed(tx, station, row, statement, released=False)
         return
     if row.root is not None and statement.root != row.root:
         wrong = IntegrityError("the receiver sealed something else: its root differs from ours")
@@ -86,6 +83,9 @@ def _opened(tx: Tx, station: Station, row: TransferRow, statement: Statement) ->
 
 def _released(tx: Tx, station: Station, row: TransferRow, statement: Statement) -> None:
     """Released implies sealed, which may have been told in a fact that was lost."""
+    if row.state in ENDED:
+        recalling.crossed(tx, station, row, statement, released=True)
+        return
     _sealed(tx, station, row, statement)
     row = transfers.get(tx, row.id)
     if row.state in ENDED or row.root != statement.root:
@@ -114,6 +114,10 @@ def _ended_there(state: State, event: str, *, whole_too: bool = False) -> Callab
 
     def act(tx: Tx, station: Station, row: TransferRow, statement: Statement) -> None:
         if row.state in ENDED or (row.state in WHOLE and not whole_too):
+            if row.state in recalling.GIVEN_UP and row.sealed_ms is not None:
+                now = station.now_ms()
+                told = Reason(state.value, f"the receiver says: {state.value}", now)
+                transfers.update(tx, row.id, reason=told, updated_ms=now)
             record(tx, station, row, event, PEER, "too-late")
             return
         words = f"the receiver says: {state.value}"
@@ -141,6 +145,9 @@ def _ended_there(state: State, event: str, *, whole_too: bool = False) -> Callab
 def _taken_back(state: State, event: str) -> Callable[..., None]:
     def act(tx: Tx, station: Station, row: TransferRow, statement: Statement) -> None:
         if row.state in ENDED:
+            return
+        if row.state in WHOLE and state is State.CANCELLED:
+            recalling.asked(tx, station, row, statement)  # "I do not want it there"
             return
         if row.state in WHOLE:
             record(tx, station, row, event, PEER, "too-late")

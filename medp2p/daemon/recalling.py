@@ -13,12 +13,12 @@ import json
 from medp2p import limits
 from medp2p.daemon import greeting, papers, statements
 from medp2p.daemon.endings import end, record
-from medp2p.daemon.station import PEER, Station
+from medp2p.daemon.station import PEER, RULE, Station
 from medp2p.errors import ConflictError, MedP2PError, TransferRefusedError, UsageError
 from medp2p.model import ENDED, WHOLE, Actor, Direction, Reason, State, short_id
 from medp2p.proto.facts import Statement, read_statement
 from medp2p.text import rfc3339
-from medp2p.vault import facts, log, transfers
+from medp2p.vault import facts, log, peers, transfers
 from medp2p.vault.store import Tx
 from medp2p.vault.transfers import TransferRow
 
@@ -26,6 +26,10 @@ from medp2p.vault.transfers import TransferRow
 FEATURE = "recall"
 #: ``held`` and the alarm of a transfer whose sender asks to destroy what was released.
 DESTROY_ASKED = "destroy-asked"
+#: The alarm of a transfer that was given up here, and has been released there.
+RELEASED_AFTER_END = "released-after-end"
+#: Ends by our own act, of which the receiver may not have heard before it sealed.
+GIVEN_UP = frozenset({State.CANCELLED, State.FAILED})
 
 # --- at the sender ------------------------------------------------------------------------
 
@@ -59,20 +63,24 @@ def recall(tx: Tx, station: Station, actor: Actor, prefix: str, reason: str) -> 
     """Take an outgoing transfer back. Asking twice is no error.
 
     Before the offer was accepted nothing has left this workstation: that is a cancel. After it
-    the transfer is ``recalling`` until the receiver has answered.
+    the transfer is ``recalling`` until the receiver has answered. What was given up here and
+    sealed there all the same stays what it is; its reason says how far the recall is.
 
     Raises:
         ConflictError: It is over, or the other side has no word for it.
         UsageError: The reason is too long.
     """
     row = transfers.find(tx, prefix, Direction.OUT)
-    if row.state in (State.RECALLING, State.RECALLED, State.CANCELLED):
+    given_up = row.state in GIVEN_UP and row.sealed_ms is not None
+    if row.state in (State.RECALLING, State.RECALLED) or (given_up and _is_recalled(tx, row)):
         return row
-    if row.state in ENDED:
+    if row.state is State.CANCELLED and not given_up:
+        return row
+    if row.state in ENDED and not given_up:
         raise ConflictError(f"transfer {row.id} is {row.state.value}; nothing to recall")
     if len(reason.encode()) > limits.MAX_TEXT_BYTES:
         raise UsageError(f"a reason has {limits.MAX_TEXT_BYTES} bytes at most")
-    if row.decided_ms is None and row.state not in WHOLE:
+    if not given_up and row.decided_ms is None and row.state not in WHOLE:
         _cancel(tx, station, actor, row, reason)
         return row
     if FEATURE not in greeting.features(tx, row.peer_key):
@@ -80,39 +88,108 @@ def recall(tx: Tx, station: Station, actor: Actor, prefix: str, reason: str) -> 
             f"the software of {row.peer_name} does not know recalls",
             hint="call its user; a newer medp2p there would answer",
         )
+    _ask(tx, station, actor, row, reason)
+    return transfers.get(tx, row.id)
+
+
+def _ask(tx: Tx, station: Station, actor: Actor, row: TransferRow, reason: str) -> None:
+    """Ask the receiver; what has ended here stays ended."""
     now = station.now_ms()
     if reason:
         papers.put_vault(tx, station, row.id, papers.RECALL, reason.encode())
     statements.queue_fact(tx, station, row, "recall", {"reason": reason} if reason else {})
     text = "the receiver is asked to erase it; it has not answered yet"
+    if row.state in ENDED:
+        text = f"it was sealed there before this was {row.state.value}; {text}"
     transfers.update(
         tx,
         row.id,
-        state=State.RECALLING,
+        state=row.state if row.state in ENDED else State.RECALLING,
         reason=Reason("recalling", text, now),
         updated_ms=now,
     )
     record(tx, station, row, "recall", actor)
-    return row
+
+
+def _is_recalled(tx: Tx, row: TransferRow) -> bool:
+    """Return whether a recall is on its way, or has been answered by what is final."""
+    said = [fact.kind for fact in facts.of_transfer(tx, row.id)]
+    return "recalled" in said or said.count("recall") > said.count("kept")
+
+
+def crossed(
+    tx: Tx, station: Station, row: TransferRow, statement: Statement, *, released: bool
+) -> None:
+    """The receiver has sealed or released what was given up here: it is taken back.
+
+    Whoever cancelled did not want it there. The record stays what it is.
+    """
+    times: dict[str, object] = {"sealed_ms": row.sealed_ms or statement.time_ms}
+    if released:
+        times["released_ms"] = statement.time_ms
+    now = station.now_ms()
+    row = transfers.update(tx, row.id, root=row.root or statement.root, updated_ms=now, **times)
+    record(tx, station, row, "release" if released else "seal", PEER, "too-late")
+    knows = FEATURE in greeting.features(tx, row.peer_key)
+    if row.state in GIVEN_UP and knows and not _is_recalled(tx, row):
+        _ask(tx, station, RULE, row, "")
+    elif row.state in GIVEN_UP and not knows:
+        text = "the receiver had sealed it before it heard of this, and knows no recall: call there"
+        transfers.update(tx, row.id, reason=Reason("sealed-before", text, now))
+    if released:
+        _alarm_released(tx, station, row)
+
+
+def _alarm_released(tx: Tx, station: Station, row: TransferRow) -> None:
+    peer = peers.by_key(tx, row.peer_key)
+    phone = "" if peer is None else peer.settings.get("phone", "")
+    text = f"transfer {short_id(row.id)} is {row.state.value} here, but was released there"
+    station.ledger.alarm(
+        tx,
+        kind=RELEASED_AFTER_END,
+        text=f"{text}; call {phone or row.peer_name}",
+        peer=row.peer_name,
+        peer_key=row.peer_key,
+    )
+
+
+def _told_after_end(
+    tx: Tx,
+    station: Station,
+    row: TransferRow,
+    statement: Statement,
+    *,
+    event: str,
+    code: str,
+    text: str,
+) -> None:
+    """An answer about what has ended here: said truthfully where it was given up."""
+    if row.state in GIVEN_UP:
+        now = station.now_ms()
+        transfers.update(tx, row.id, reason=Reason(code, text, now), updated_ms=now)
+    record(tx, station, row, event, PEER, "too-late", _said(statement))
 
 
 def told_recalled(tx: Tx, station: Station, row: TransferRow, statement: Statement) -> None:
     """The receiver has erased it."""
-    if row.state in ENDED:
-        record(tx, station, row, "recall", PEER, "too-late")
-        return
     never = statement.detail.get("opened") == "never"
     words = "never opened there by medp2p" if never else "it had been opened there before"
+    if row.state in ENDED:
+        text = f"the receiver has erased it: {words}"
+        _told_after_end(tx, station, row, statement, event="recall", code="recalled", text=text)
+        return
     _recalled(tx, station, row, statement, words)
 
 
 def told_late(tx: Tx, station: Station, row: TransferRow, statement: Statement) -> None:
     """The recall came after the release: a person there is asked to destroy what it made."""
+    text = "it had been opened before the recall came; its recipient is asked to destroy it"
     if row.state in ENDED:
-        record(tx, station, row, "recall", PEER, "too-late")
+        _told_after_end(tx, station, row, statement, event="recall", code=DESTROY_ASKED, text=text)
+        if row.state in GIVEN_UP:
+            _alarm_released(tx, station, row)
         return
     now = station.now_ms()
-    text = "it had been opened before the recall came; its recipient is asked to destroy it"
     state = row.state
     if state not in WHOLE:
         papers.close_papers(tx, station, row)
@@ -131,16 +208,16 @@ def told_late(tx: Tx, station: Station, row: TransferRow, statement: Statement) 
 
 def told_destroyed(tx: Tx, station: Station, row: TransferRow, statement: Statement) -> None:
     """A person at the receiver says that all copies are destroyed."""
-    if row.state in ENDED:
-        record(tx, station, row, "destroy", PEER, "too-late")
-        return
     words = "a person there says that what was released is destroyed"
+    if row.state in ENDED:
+        _told_after_end(tx, station, row, statement, event="destroy", code="recalled", text=words)
+        return
     _recalled(tx, station, row, statement, words, event="destroy")
 
 
 def told_kept(tx: Tx, station: Station, row: TransferRow, statement: Statement) -> None:
     """A person at the receiver says that what was released is kept."""
-    if row.state in WHOLE:
+    if row.state in WHOLE or row.state in GIVEN_UP:
         now = station.now_ms()
         text = "the recipient keeps what was released"
         reason = Reason("kept", text, now)
@@ -176,6 +253,8 @@ def asked(tx: Tx, station: Station, row: TransferRow, statement: Statement) -> N
         record(tx, station, row, "recall", PEER, "too-late")
         if not row.erasing:
             erased(tx, station, row)
+    elif is_asked(row):
+        record(tx, station, row, "recall", PEER, "too-late")  # a person is asked already
     elif row.state is State.RELEASING or row.released_ms is not None:
         _too_late(tx, station, row)
     else:
@@ -205,7 +284,9 @@ def _alarm_text(row: TransferRow) -> str:
 
 def erased(tx: Tx, station: Station, row: TransferRow) -> None:
     """Answer a recall, if there was one: called when file and key are gone."""
-    if row.direction is Direction.IN and papers.RECALL in transfers.blob_names(tx, row.id):
+    if row.direction is not Direction.IN or papers.RECALL not in transfers.blob_names(tx, row.id):
+        return
+    if "recalled" not in [fact.kind for fact in facts.of_transfer(tx, row.id)]:
         detail = {"erased": rfc3339(station.now_ms()), **opening(tx, station, row)}
         statements.queue_fact(tx, station, row, "recalled", detail)
 

@@ -11,7 +11,7 @@ import trio
 
 from medp2p import limits
 from medp2p.control.proofs import check_proof
-from medp2p.daemon import exchange, greeting, recalling
+from medp2p.daemon import exchange, greeting, recalling, statements
 from medp2p.errors import ConflictError, IntegrityError, MedP2PError, UsageError
 from medp2p.identity import encode_peer_id
 from medp2p.model import State
@@ -241,6 +241,86 @@ async def test_the_seal_crosses_the_recall(tmp_path: Path) -> None:
         assert b.state(transfer) is State.RECALLED
         assert kinds(a, transfer) == ["sealed", "recall", "recalled"]
         assert b.vault() == []
+
+
+async def crossing(it: Lab, a: Workstation, b: Workstation) -> str:
+    """Cancel a transfer at the moment at which its receiver has sealed it."""
+    done: list[str] = []
+
+    def step(name: str) -> None:  # in the trio thread: the receipt leaves in the next moment
+        if name == "receipt" and not done:
+            with a.station.store.write() as tx:
+                done.append(recalling.cancel(tx, a.station, ANNA, transfer).id)
+
+    b.station.files = Files(step)
+    transfer = await a.send("b", it.source("study", STUDY))
+    await until(lambda: done)
+    return transfer
+
+
+async def test_a_cancel_that_crosses_the_seal_takes_it_back(tmp_path: Path) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        transfer = await crossing(it, a, b)
+        a.outbox.wake()
+        await b.until(transfer, State.RECALLED)
+        await until(lambda: a.reason(transfer) == "recalled")
+        assert a.state(transfer) is State.CANCELLED
+        assert b.vault() == []
+        assert "recall" in kinds(a, transfer)
+        await until(lambda: a.pending(b) == b.pending(a) == 0)
+        assert kinds(b, transfer).count("recalled") == 1
+        view = await a.desk.recall(ANNA, transfer, "again")
+        assert view["state"] == "cancelled"
+        assert "never opened" in view["reason"]["text"]
+        with pytest.raises(ConflictError):
+            await b.released(transfer, tmp_path / "out")
+
+
+async def test_a_cancel_that_crosses_the_release_is_an_alarm(tmp_path: Path) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        transfer = await sealed(it, a, b)
+        await until(lambda: b.pending(a) == 0)
+        for wire in (a.wire, b.wire):
+            wire.down = True
+            await wire.cut()
+        await b.released(transfer, tmp_path / "out")
+        with a.station.store.write() as tx:  # as if it had been cancelled before the receipt
+            tx.execute("UPDATE transfers SET state = 'cancelled', sealed_ms = NULL")
+        a.wire.down = b.wire.down = False
+        a.outbox.wake()
+        b.outbox.wake()
+        await until(lambda: a.reason(transfer) == "destroy-asked")
+        assert a.state(transfer) is State.CANCELLED
+        assert "released-after-end" in a.alarms()
+        assert (await b.desk.status())["destroy_asked"] == 1
+        await b.desk.answer(ANNA, transfer, True, "Dr. B")
+        await until(lambda: a.reason(transfer) == "recalled")
+
+
+async def test_what_was_cancelled_and_sealed_can_be_recalled_by_hand(tmp_path: Path) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        transfer = await sealed(it, a, b)
+        await until(lambda: b.pending(a) == 0)
+        with a.station.store.write() as tx:  # the record of an older version
+            tx.execute("UPDATE transfers SET state = 'failed'")
+        view = await a.desk.recall(ANNA, transfer, "wrong patient")
+        assert (view["state"], view["reason"]["code"]) == ("failed", "recalling")
+        await until(lambda: a.reason(transfer) == "recalled")
+        assert b.state(transfer) is State.RECALLED
+
+
+async def test_a_cancel_of_what_is_whole_is_a_recall(tmp_path: Path) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        transfer = await sealed(it, a, b)
+        await b.released(transfer, tmp_path / "out")
+        await a.until(transfer, State.RELEASED)
+        row = a.row(transfer)
+        assert row is not None
+        with a.station.store.write() as tx:
+            statements.queue_fact(tx, a.station, row, "cancelled", {})
+        a.outbox.wake()
+        await until(lambda: "recall-late" in kinds(b, transfer))
+        assert "destroy-asked" in b.alarms()
 
 
 async def test_a_peer_that_does_not_know_recalls(tmp_path: Path) -> None:
