@@ -223,7 +223,7 @@ class Workstation:
 
     async def run(self) -> None:
         """Be the daemon of this home until ``scope`` is cancelled; see daemon.tree."""
-        self.station = _make_station(self.home, self.step, self.now_ms)
+        self.station = make_station(self.home, self.step, self.now_ms)
         try:
             with self.scope:
                 await self._run()
@@ -395,7 +395,8 @@ class Workstation:
         return Path(view["released_to"])
 
 
-def _make_station(home: Home, step: Step, now_ms: Callable[[], int]) -> Station:
+def make_station(home: Home, step: Step, now_ms: Callable[[], int]) -> Station:
+    """Open the home of a stopped workstation; the caller closes the store."""
     home, keys = open_home(home.path)
     store = Store.open(home.store, create=False, now_ms=now_ms())
     with store.read() as tx:
