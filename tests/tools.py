@@ -5,7 +5,9 @@ that nothing goes unchecked unnoticed.
 """
 
 import os
+import random
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,6 +36,22 @@ def need_network_namespaces() -> str:
         _missing(f"no network namespaces here: {made.stderr.decode().strip()}")
     subprocess.run([path, "netns", "delete", name], check=True)
     return path
+
+
+def free_port() -> int:
+    """Return a TCP port that nobody listens on, and that no outgoing connection will take.
+
+    A test stops and starts a daemon on it; ports that the system hands out by itself could be
+    anybody's in between, so it is one below them (ip_local_port_range begins at 32768).
+    """
+    while True:
+        port = random.randrange(20_000, 32_000)  # no fixed seed: test runs go side by side
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
 
 
 @contextmanager

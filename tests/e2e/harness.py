@@ -10,7 +10,6 @@ import hashlib
 import json as jsonlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
+
+from tests.tools import free_port
 
 T = TypeVar("T")
 Row = dict[str, Any]
@@ -136,14 +137,6 @@ def wait_until(
 
 
 # --- workstations -------------------------------------------------------------------------
-
-
-def free_port() -> int:
-    """Return a TCP port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass

@@ -43,6 +43,7 @@ from medp2p.vault.peers import PeerRow
 from medp2p.vault.sealing import SpoolBox, VaultBox
 from medp2p.vault.store import Store
 from medp2p.vault.transfers import TransferRow
+from tests.tools import free_port
 
 ANNA = Actor(os_user="anna", via="cli")
 #: For whatever must happen, on a machine that may be very busy.
@@ -195,7 +196,7 @@ class Workstation:
     def __init__(self, home: Home, *, step: Step = nothing, port: int = 0) -> None:
         self.home = home
         self.step = step
-        self.port = port
+        self.port = port or free_port()
         #: How far the clock of this workstation is off, milliseconds.
         self.ahead_ms = 0
         self.wire = Wire()
