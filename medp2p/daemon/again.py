@@ -4,26 +4,34 @@ The sources are walked anew and their headers come from the cache while files ha
 a file that has is inspected again. Confirming is for the one place that does it (confirming.py).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import msgspec
 
 from medp2p.daemon import papers
-from medp2p.daemon.instances import MARK_BYTES, marks
-from medp2p.daemon.parts import TypedPatient, Wishes, with_folders
+from medp2p.daemon.instances import MARK_BYTES, instance_of, marks
+from medp2p.daemon.parts import Before, TypedPatient, Wishes, with_folders
 from medp2p.daemon.station import Station
-from medp2p.dicom.label import Label, decode_label_untrusted
+from medp2p.dicom.label import Label, decode_label_untrusted, not_of
 from medp2p.dicom.patients import Item
-from medp2p.errors import ConflictError, NotFoundError, RemoteProtocolError, SourceError, UsageError
-from medp2p.model import ENDED, Direction, Kind, transfer_id_to_bytes
-from medp2p.parcel.record import Scan, Skipped
+from medp2p.errors import (
+    ConflictError,
+    NotFoundError,
+    RemoteProtocolError,
+    SourceError,
+    UsageError,
+    VaultLockedError,
+)
+from medp2p.model import WHOLE, Direction, Kind, transfer_id_to_bytes
+from medp2p.parcel.record import FileStat, Scan, Skipped
 from medp2p.vault import meta, peers, transfers
 from medp2p.vault.store import Tx
 from medp2p.vault.transfers import TransferRow
 
 #: Why a file of an addendum is left out.
 SENT_BEFORE = "sent-before"
+_NO_LABEL = Label()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,13 +42,43 @@ class Earlier:
         roots: What to walk; () for what the sender names.
         paths: The entries that are sent again; None for all.
         known: Marks of the files that the earlier transfers had.
-        wishes: With what was typed for the earlier one, unless it is typed anew.
+        label: Of the earlier transfer.
+        wishes: What the sender asks.
+        files: What the files looked like, if what was typed about them may be used again.
     """
 
     wishes: Wishes
     roots: tuple[bytes, ...] = ()
     paths: frozenset[bytes] | None = None
     known: frozenset[bytes] = frozenset()
+    label: Label = _NO_LABEL
+    files: Mapping[bytes, FileStat] = field(default_factory=dict)
+
+    @property
+    def before(self) -> Before | None:
+        """Return what an addendum is compared with."""
+        if not self.wishes.addendum_of:
+            return None
+        return Before(self.label, frozenset(map(instance_of, self.known)))
+
+    def told(self, found: Scan, items: Sequence[Item]) -> Wishes:
+        """Return the wishes, with what was typed for the earlier transfer where it still holds.
+
+        It was about what stood in the files without a header then: of one that has changed
+        nobody has said whose it is.
+        """
+        if not self.files:
+            return self.wishes
+        numbers = [n for n, entry in enumerate(found.entries) if entry.kind is Kind.FILE]
+        for number, item in zip(numbers, items, strict=True):
+            before = self.files.get(found.entries[number].path)
+            if item.facts.kind != "dicom" and before != found.stat(number):
+                return self.wishes
+        return msgspec.structs.replace(
+            self.wishes,
+            typed=_typed(self.label),
+            no_patient_data=self.label.no_patient_data,
+        )
 
     def only(self, found: Scan) -> Scan:
         """Return a walk without what the earlier transfer did not have.
@@ -64,6 +102,7 @@ class Earlier:
         """
         if not self.known:
             return found, list(items)
+        # An image that was sent with another content is not left out: it is a finding.
         numbers = [n for n, entry in enumerate(found.entries) if entry.kind is Kind.FILE]
         new = [at for at, one in enumerate(marks(found, items)) if one not in self.known]
         if not new:
@@ -99,13 +138,12 @@ def _again(tx: Tx, station: Station, wishes: Wishes) -> Earlier:
             f"the scan of transfer {row.id} is not kept any more", hint="send its files anew"
         )
     found = papers.scan(tx, station, row.scan_id)
+    files: dict[bytes, FileStat] = {}
     if wishes.typed is None and not wishes.no_patient_data:
-        label = _label(tx, station, row)
-        wishes = msgspec.structs.replace(
-            wishes, typed=_typed(label), no_patient_data=label.no_patient_data
-        )
+        files = {entry.path: found.stat(number) for number, entry in enumerate(found.entries)}
     paths = frozenset(entry.path for entry in found.entries)
-    return Earlier(wishes=wishes, roots=found.roots, paths=paths)
+    label = _label(tx, station, row)
+    return Earlier(wishes=wishes, roots=found.roots, paths=paths, label=label, files=files)
 
 
 def _typed(label: Label) -> TypedPatient | None:
@@ -131,8 +169,11 @@ def _addendum(tx: Tx, station: Station, peer: str, wishes: Wishes) -> Earlier:
     row = transfers.find(tx, wishes.addendum_of, Direction.OUT)
     if row.peer_key != peers.get(tx, peer).noise_key:
         raise UsageError(f"transfer {row.id} went to {row.peer_name}, not to {peer}")
-    if row.state in ENDED:
-        raise ConflictError(f"transfer {row.id} is {row.state.value}; nothing can be added to it")
+    if row.state not in WHOLE:
+        raise ConflictError(
+            f"transfer {row.id} is {row.state.value}; nothing can be added to it",
+            hint="wait until the receiver has sealed it",
+        )
     known: set[bytes] = set()
     for one in _chain(tx, row.id):
         raw = papers.get(tx, station, one, papers.INSTANCES)
@@ -140,7 +181,7 @@ def _addendum(tx: Tx, station: Station, peer: str, wishes: Wishes) -> Earlier:
             raise NotFoundError(f"what transfer {one} had is not kept any more")
         known.update(raw[at : at + MARK_BYTES] for at in range(0, len(raw), MARK_BYTES))
     whole = msgspec.structs.replace(wishes, addendum_of=row.id)
-    return Earlier(wishes=whole, known=frozenset(known))
+    return Earlier(wishes=whole, known=frozenset(known), label=_label(tx, station, row))
 
 
 def _chain(tx: Tx, transfer: str) -> list[str]:
@@ -151,20 +192,22 @@ def _chain(tx: Tx, transfer: str) -> list[str]:
         found += [each for each in (before, *addenda(tx, one)) if each and each not in found]
     return [
         one for one in found
-        if one == transfer or transfers.get(tx, one).state not in ENDED
+        if one == transfer or transfers.get(tx, one).state in WHOLE
     ]  # fmt: skip
 
 
 # --- who belongs to whom, on either side ----------------------------------------------------
 
 
-def note(tx: Tx, row: TransferRow, label: bytes) -> None:
+def note(tx: Tx, station: Station, row: TransferRow, label: bytes) -> None:
     """Remember that a transfer is an addendum, if its label says so and that can be.
 
-    The earlier one must be known here, of the same peer and direction: a label is a peer's word.
+    The earlier one must be known here, of the same peer and direction, and of the same persons: a
+    label is a peer's word.
     """
     try:
-        before = decode_label_untrusted(label).addendum_of if label else ""
+        mine = decode_label_untrusted(label) if label else Label()
+        before = mine.addendum_of
         transfer_id_to_bytes(before or row.id)
     except (RemoteProtocolError, UsageError):
         return
@@ -174,9 +217,17 @@ def note(tx: Tx, row: TransferRow, label: bytes) -> None:
         and known.id != row.id
         and known.peer_key == row.peer_key
         and known.direction is row.direction
+        and _of_same_persons(tx, station, mine, known)
     ):
         meta.put(tx, f"addendum-of:{row.id}", known.id)
         meta.put(tx, f"addendum:{known.id}:{row.id}", "")
+
+
+def _of_same_persons(tx: Tx, station: Station, label: Label, known: TransferRow) -> bool:
+    try:
+        return not not_of(label, _label(tx, station, known))
+    except VaultLockedError:
+        return False  # nobody can tell
 
 
 def added_to(tx: Tx, transfer: str) -> str | None:

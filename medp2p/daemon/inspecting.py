@@ -1,9 +1,11 @@
 """What the files of a scan say about themselves: read in bounded children, kept per file identity.
 
 Two warm children use two cores; the thread beside each reads the next files meanwhile. What was
-read of a file is kept in memory, and good as long as size, times, inode and device are the same.
+read of a file is kept in memory, and good as long as size, times, inode, device and the first KiB
+are the same.
 """
 
+import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +16,7 @@ import trio
 
 from medp2p import limits
 from medp2p.daemon.groups import one_error
+from medp2p.daemon.instances import is_instance
 from medp2p.dicom.checks import to_digest
 from medp2p.dicom.facts import FileFacts
 from medp2p.dicom.patients import Item
@@ -24,6 +27,7 @@ from medp2p.parcel.heads import Heads
 from medp2p.parcel.record import FileStat, Scan
 
 _T = TypeVar("_T")
+_Key = tuple[FileStat, bytes]
 
 #: Files looked at so far.
 Progress = Callable[[int], None]
@@ -34,7 +38,7 @@ class Inspectors:
 
     def __init__(self) -> None:
         self._children = [Inspector() for _ in range(limits.DICOM_CHILDREN)]
-        self._known: OrderedDict[FileStat, FileFacts] = OrderedDict()
+        self._known: OrderedDict[_Key, tuple[FileFacts, bytes | None]] = OrderedDict()
         self._lock = threading.Lock()
         self._limiter = trio.CapacityLimiter(2 * limits.DICOM_CHILDREN)
 
@@ -59,7 +63,7 @@ class Inspectors:
         """
         work = _Work(scan, [n for n, one in enumerate(scan.entries) if one.kind is Kind.FILE])
         try:
-            self._take_known(work)
+            await self._thread(self._take_known, work)
             progress(len(work.facts))
             began = trio.current_time()
             batches = iter(_batches([n for n in work.files if n not in work.facts]))
@@ -102,20 +106,21 @@ class Inspectors:
         )
 
     def _take_known(self, work: "_Work") -> None:
-        with self._lock:
-            for number in work.files:
-                stat = work.scan.stat(number)
-                facts = self._known.get(stat)
-                if facts is not None:
-                    self._known.move_to_end(stat)
-                    work.facts[number] = facts
+        for number in work.files:
+            key = work.key(number)
+            with self._lock:
+                known = None if key is None else self._known.get(key)
+                if key is not None and known is not None:
+                    self._known.move_to_end(key)
+                    work.facts[number], work.digests[number] = known
 
     def _keep(self, work: "_Work", batch: Sequence[int]) -> None:
         with self._lock:
             for number in batch:
                 facts = work.facts[number]
-                if number not in work.changed and facts.reason != UNREAD.reason:
-                    self._known[work.scan.stat(number)] = facts
+                key = work.keys.get(number)
+                if key and number not in work.changed and facts.reason != UNREAD.reason:
+                    self._known[key] = facts, work.digests.get(number)
             while len(self._known) > limits.DICOM_KNOWN_FILES:
                 self._known.popitem(last=False)
 
@@ -127,16 +132,29 @@ class _Work:
     Attributes:
         files: Numbers of the entries that are files.
         facts: Of each, once known.
+        digests: Of the content of each image.
+        keys: Under what each may be known.
         changed: Files that are not what the scan saw.
     """
 
     scan: Scan
     files: list[int]
     facts: dict[int, FileFacts] = field(default_factory=dict)
+    digests: dict[int, bytes | None] = field(default_factory=dict)
+    keys: "dict[int, _Key]" = field(default_factory=dict)
     changed: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.heads = Heads(self.scan)
+
+    def key(self, number: int) -> "_Key | None":
+        """Return under what a file may be known: its identity, and how it begins."""
+        start = self.heads.read(number, limits.DICOM_KEY_BYTES, 0)
+        if start is None or start.changed:
+            return None
+        digest = hashlib.blake2b(start.head, digest_size=16).digest()
+        self.keys[number] = self.scan.stat(number), digest
+        return self.keys[number]
 
 
 def _batches(numbers: Sequence[int]) -> Iterator[list[int]]:
@@ -166,6 +184,9 @@ def _inspect_batch(child: Inspector, work: _Work, batch: Sequence[int]) -> None:
             elif facts.reason == UNREAD.reason and number not in again:
                 again.add(number)
                 wanted[number] = max(len(sample.head), limits.DICOM_HEAD_BYTES)
+    for number in batch:
+        if is_instance(work.facts[number]):
+            work.digests[number] = work.heads.digest(number)
 
 
 def _portion(wanted: dict[int, int]) -> list[int]:
@@ -195,11 +216,17 @@ def _find_changed(work: _Work, numbers: Sequence[int]) -> None:
 
 
 def _items(work: _Work) -> list[Item]:
-    """Return the items; those that share an instance with another get their digests."""
+    """Return the items; all that may share an instance with another have their digests."""
     items = [
-        Item(work.scan.entries[number].path, work.facts[number], None, number in work.changed)
+        Item(
+            work.scan.entries[number].path,
+            work.facts[number],
+            work.digests.get(number),
+            number in work.changed,
+        )
         for number in work.files
     ]
     for place in to_digest(items):
-        items[place] = items[place]._replace(digest=work.heads.digest(work.files[place]))
+        if items[place].digest is None:
+            items[place] = items[place]._replace(digest=work.heads.digest(work.files[place]))
     return items

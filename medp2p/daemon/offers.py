@@ -141,7 +141,7 @@ def _keep(
     )
     transfers.add(tx, row)
     papers.put_summary(tx, station, transfer, offer)
-    again.note(tx, row, offer.label)
+    again.note(tx, station, row, offer.label)
     size: dict[str, object] = {"files": offer.files, "bytes": offer.file_bytes}
     endings.record(tx, station, row, "offer", PEER, detail=size)
     if accepted:

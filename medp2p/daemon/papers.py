@@ -25,7 +25,7 @@ CHECK, RELEASE_TO = "check", "release-to"
 #: Of a release (owner "release N"): its folder; that and its files, while they are to be removed.
 FOLDER, LISTING = "folder", "listing"
 #: Marks of what was sent (instances.py), for addenda.
-INSTANCES = "instances"
+INSTANCES = "marks"
 #: Why its sender has taken a transfer back; there as soon as it has asked.
 RECALL = "recall"
 

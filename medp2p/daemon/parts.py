@@ -12,12 +12,12 @@ import msgspec
 
 from medp2p import limits
 from medp2p.daemon import policy
-from medp2p.daemon.instances import marks
+from medp2p.daemon.instances import instance_of, is_instance, marks
 from medp2p.dicom.agreement import Agreement, compare_dates, compare_ids, compare_names
-from medp2p.dicom.checks import check
+from medp2p.dicom.checks import check, describe
 from medp2p.dicom.facts import Patient
-from medp2p.dicom.finding import LEVELS, Finding
-from medp2p.dicom.label import Label, build_label
+from medp2p.dicom.finding import LEVELS, Finding, files_of, finding
+from medp2p.dicom.label import Label, build_label, not_of
 from medp2p.dicom.patients import Item, split_by_patient
 from medp2p.errors import CheckRefusedError, SourceError, UsageError
 from medp2p.model import Kind
@@ -109,6 +109,19 @@ class Part:
     marks: tuple[bytes, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What an addendum is compared with.
+
+    Attributes:
+        label: Of the transfer that it adds to.
+        instances: What was sent (instances.py), whatever its content.
+    """
+
+    label: Label
+    instances: frozenset[bytes]
+
+
 def without(found: Scan, patterns: Sequence[str]) -> Scan:
     """Return a scan without what the patterns name, and without what lies below that.
 
@@ -144,7 +157,12 @@ def _is_named(path: bytes, patterns: Sequence[str]) -> bool:
 
 
 def make_parts(
-    found: Scan, items: Sequence[Item], wishes: Wishes, settings: Mapping[str, str], today: str
+    found: Scan,
+    items: Sequence[Item],
+    wishes: Wishes,
+    settings: Mapping[str, str],
+    today: str,
+    before: Before | None = None,
 ) -> list[Part]:
     """Return the parts of a scan, in the order of their files.
 
@@ -154,13 +172,14 @@ def make_parts(
         wishes: Checked.
         settings: Of the peer.
         today: YYYYMMDD.
+        before: What it adds to, if it is an addendum.
     """
     if not wishes.split:
-        return [_part(found, items, wishes, settings, today)]
+        return [_part(found, items, wishes, settings, today, before)]
     numbers = [n for n, entry in enumerate(found.entries) if entry.kind is Kind.FILE]
     groups = split_by_patient(items)
     if not any(group.patient for group in groups):
-        return [_part(found, items, wishes, settings, today)]
+        return [_part(found, items, wishes, settings, today, before)]
     nobody = [n for group in groups if group.patient is None for n in group.files]
     left = tuple(Skipped(items[n].path, "no-patient") for n in nobody)
     parts: list[Part] = []
@@ -170,7 +189,8 @@ def make_parts(
         # What is of nobody is told once, with the first part.
         skipped = (*found.skipped, *left) if not parts else ()
         mine = found.only(with_folders(found, [numbers[n] for n in group.files]), skipped)
-        parts.append(_part(mine, [items[n] for n in group.files], wishes, settings, today))
+        theirs = [items[n] for n in group.files]
+        parts.append(_part(mine, theirs, wishes, settings, today, before))
     return parts
 
 
@@ -190,9 +210,16 @@ def with_folders(found: Scan, files: Sequence[int]) -> list[int]:
 
 
 def _part(
-    found: Scan, items: Sequence[Item], wishes: Wishes, settings: Mapping[str, str], today: str
+    found: Scan,
+    items: Sequence[Item],
+    wishes: Wishes,
+    settings: Mapping[str, str],
+    today: str,
+    before: Before | None,
 ) -> Part:
-    findings = tuple(check(items, today=today))
+    told = tuple(marks(found, items))
+    added = [] if before is None else _check_added(items, told, wishes, before)
+    findings = (*added, *check(items, today=today))
     passing = _passing(findings, wishes, settings)
     stops = tuple(
         one for one in findings if one.level in ("block", "hold") and one.code not in passing
@@ -208,8 +235,28 @@ def _part(
     if label.loose == 0:  # what was typed is about files without a patient of their own
         _check_typed(label)
         label = msgspec.structs.replace(label, typed=None, no_patient_data=False)
-    told = tuple(marks(found, items))
     return Part(found=found, label=label, findings=findings, stops=stops, marks=told)
+
+
+def _check_added(
+    items: Sequence[Item], told: Sequence[bytes], wishes: Wishes, before: Before
+) -> list[Finding]:
+    """Return what does not fit to the transfer that these files are added to."""
+    found = []
+    mine = build_label(items)
+    if mine.loose:
+        mine = msgspec.structs.replace(mine, typed=wishes.patient)
+    if others := not_of(mine, before.label):
+        text = f"the earlier transfer is not of {describe(others[0])}"
+        found.append(finding("addendum-patient", text, items, range(len(items))))
+    changed = [
+        number for number, item in enumerate(items)
+        if is_instance(item.facts) and instance_of(told[number]) in before.instances
+    ]  # fmt: skip
+    if changed:
+        text = f"sent before with another content: {files_of(len(changed))}"
+        found.append(finding("same-instance", text, items, changed))
+    return found
 
 
 def _passing(

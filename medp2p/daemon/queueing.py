@@ -117,7 +117,7 @@ def keep(
     papers.put_summary(tx, station, row.id, queued.offer)
     papers.put_manifest(tx, station, row.id, list(found.entries))
     papers.put_spool(tx, station, row.id, papers.INSTANCES, b"".join(part.marks))
-    again.note(tx, row, queued.offer.label)
+    again.note(tx, station, row, queued.offer.label)
     station.ledger.record(
         tx,
         event="send",

@@ -181,6 +181,7 @@ class Scans:
             note(found.files, found.file_bytes)
             job.items = await self._inspect(job, found)
             if job.earlier is not None:
+                job.wishes = job.earlier.told(found, job.items)
                 found, job.items = job.earlier.fresh(found, job.items)
                 note(found.files, found.file_bytes)
             await self._divide(job, found)
@@ -199,8 +200,9 @@ class Scans:
         peer = await self._station.read(peers.get, job.peer)
         today = time.strftime("%Y%m%d")
         job.settings = peer.settings
+        before = None if job.earlier is None else job.earlier.before
         job.parts = await trio.to_thread.run_sync(
-            make_parts, found, job.items, job.wishes, peer.settings, today
+            make_parts, found, job.items, job.wishes, peer.settings, today, before
         )
 
     async def _inspect(self, job: Job, found: Scan) -> list[Item]:

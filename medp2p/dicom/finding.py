@@ -16,6 +16,7 @@ LEVELS: dict[str, Level] = {
     "mixed-patients": "block",
     "study-two-patients": "block",
     "same-instance": "block",
+    "addendum-patient": "block",
     "truncated": "hold",
     "growing": "hold",
     "label-unverified": "warn",

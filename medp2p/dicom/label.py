@@ -17,7 +17,7 @@ from medp2p.dicom.checks import describe
 from medp2p.dicom.compare import Difference
 from medp2p.dicom.facts import FileFacts, Patient, Study
 from medp2p.dicom.finding import Finding
-from medp2p.dicom.patients import Item, by_patient, split_by_patient
+from medp2p.dicom.patients import Item, by_patient, one_person, split_by_patient
 from medp2p.errors import RemoteProtocolError
 from medp2p.text import escape_text
 
@@ -117,6 +117,13 @@ class Label(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def needs_typing(self) -> bool:
         """Return whether a person must still say whose the loose files are."""
         return self.loose > 0 and self.typed is None and not self.no_patient_data
+
+    @property
+    def speaks_for_all(self) -> bool:
+        """Return whether the headers alone tell whose every file is: what a rule wants."""
+        known = all(line.patient.id or line.patient.name for line in self.patients)
+        left_over = self.loose or self.unverified or self.left_out.patients
+        return self.images > 0 and bool(self.patients) and known and not left_over
 
     @property
     def persons(self) -> tuple[Patient, ...]:
@@ -288,13 +295,22 @@ def _escaped(value: Any) -> Any:
     return value
 
 
+def not_of(label: Label, earlier: Label) -> list[Patient]:
+    """Return the persons of a label whom an earlier one does not name; all, if nobody can tell."""
+    if label.left_out.patients or earlier.left_out.patients:
+        return list(label.persons)
+    known = earlier.persons
+    return [one for one in label.persons if not any(one_person(one, other) for other in known)]
+
+
 # --- promised and found -------------------------------------------------------------------
 
 
 def same_label(promised: Label, inspected: Label) -> list[Difference]:
     """Return what the files that came have otherwise than was promised; empty if nothing.
 
-    Headers only: what was typed, found or allowed is the sender's word and not compared.
+    Headers only: what was typed, found or allowed is the sender's word and not compared. Lines
+    of studies and series may be left out, and are counted; who the patients are must be told.
     """
     found: list[Difference] = []
     for field, text in (
@@ -306,17 +322,21 @@ def same_label(promised: Label, inspected: Label) -> list[Difference]:
         before, after = getattr(promised, field), getattr(inspected, field)
         if before != after:
             found.append(_changed(field, text, str(before), str(after)))
+    cut_patients = promised.left_out.patients, inspected.left_out.patients
+    if any(cut_patients):
+        before, after = map(str, cut_patients)
+        found.append(_changed("patients", "patients whom the label has no room for", before, after))
     for field in ("patients", "studies", "series"):
-        before = len(getattr(promised, field)) + getattr(promised.left_out, field)
-        after = len(getattr(inspected, field)) + getattr(inspected.left_out, field)
-        if before != after:
-            found.append(_changed(field, field, str(before), str(after)))
+        expected = len(getattr(promised, field)) + getattr(promised.left_out, field)
+        came = len(getattr(inspected, field)) + getattr(inspected.left_out, field)
+        if expected != came:
+            found.append(_changed(field, field, str(expected), str(came)))
         wanted, have = _told(promised, field), _told(inspected, field)
         for key in dict.fromkeys((*wanted, *have)):
-            # A line that one side had no room for proves nothing.
+            # A line that one side had no room for proves nothing; but never a patient's.
             cut = inspected if key in wanted else promised
             if key not in wanted or key not in have:
-                if getattr(cut.left_out, field):
+                if field != "patients" and getattr(cut.left_out, field):
                     continue
             elif wanted[key] == have[key]:
                 continue

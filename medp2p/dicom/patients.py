@@ -91,10 +91,11 @@ def _keys(patient: Patient) -> tuple[tuple[str, str], ...]:
 
 
 def _fits(patient: Patient, cluster: list[Patient]) -> bool:
-    return all(_one_person(patient, other) for other in cluster)
+    return all(one_person(patient, other) for other in cluster)
 
 
-def _one_person(one: Patient, other: Patient) -> bool:
+def one_person(one: Patient, other: Patient) -> bool:
+    """Return whether two forms are of one patient (see ``by_patient``)."""
     if one.anonymous or other.anonymous:
         return one.anonymous and other.anonymous
     names = compare_names(one.name, other.name)
@@ -156,7 +157,7 @@ def _names_others(item: Item, group: Group) -> bool:
     if directory is None:
         return False
     return any(
-        not any(_one_person(named, known) for known in group.spellings)
+        not any(one_person(named, known) for known in group.spellings)
         for named in directory.patients
     )
 
@@ -166,4 +167,4 @@ def strangers(item: Item, groups: Sequence[Group]) -> list[Patient]:
     directory = item.facts.directory
     named = () if directory is None else directory.patients
     known = [patient for group in groups for patient in group.spellings]
-    return [one for one in named if not any(_one_person(one, other) for other in known)]
+    return [one for one in named if not any(one_person(one, other) for other in known)]

@@ -44,6 +44,8 @@ DICOM_CHILDREN = 2
 DICOM_BATCH_FILES = 128
 #: Files whose facts are kept in memory, for the next send of the same folder: some 50 MB.
 DICOM_KNOWN_FILES = 50_000
+#: What was read of a file is good while its identity and so many first bytes are the same.
+DICOM_KEY_BYTES = 1024
 #: A file written to within the first time is looked at again after the second: whoever copies or
 #: records writes several times a second. What escapes that fails the transfer, never mixes.
 GROWING_RECENT_SECONDS = 2.0
@@ -63,7 +65,7 @@ FINDING_CHARS = 600
 #: are not.
 FINDINGS_PER_CODE = 20
 #: Lines of a label, before its bytes are counted.
-LABEL_PATIENTS = 50
+LABEL_PATIENTS = 200
 LABEL_STUDIES = 100
 LABEL_SERIES = 400
 LABEL_INSTITUTIONS = 10

@@ -59,6 +59,24 @@ async def test_files_are_read_once_as_long_as_they_stay_the_same(study: Path) ->
         inspectors.close()
 
 
+async def test_another_beginning_is_read_anew_whatever_the_times_say(study: Path) -> None:
+    old = now_ms() / 1000 - 3600
+    for number in range(3):
+        os.utime(study / f"{number}.dcm", (old, old))
+    inspectors = Inspectors()
+    try:
+        await inspected(inspectors, study)
+        known = inspectors._known
+        forged = {(stat, bytes(16)): facts for (stat, _), facts in known.items()}
+        known.clear()
+        known.update(forged)
+        inspectors.close()
+        with pytest.RaisesGroup(RuntimeError, allow_unwrapped=True, flatten_subgroups=True):
+            await inspected(inspectors, study)
+    finally:
+        inspectors.close()
+
+
 async def test_what_is_odd_is_not_verified_and_nothing_worse(tmp_path: Path) -> None:
     long = element(0x00091010, "UN", bytes(3 * limits.DICOM_HEAD_BYTES))
     late = dataset({0x00100010: None})  # the name stands behind what is long
