@@ -29,8 +29,9 @@ from medp2p.vault.transfers import TransferRow
 
 log = logging.getLogger(__name__)
 
-#: Codes of ``held``: nobody can tell whether label and content agree; a target is not what it was.
-NO_LABEL, NO_TARGET = "no-label", "no-target"
+#: Codes of ``held``: nobody can tell whether label and content agree; a target is not what it was;
+#: the headers do not tell of every file whose it is.
+NO_LABEL, NO_TARGET, UNVERIFIABLE = "no-label", "no-target", "unverifiable"
 
 
 class Decided(msgspec.Struct, array_like=True, frozen=True):
@@ -147,6 +148,10 @@ def _speaks_against(tx: Tx, station: Station, transfer: str) -> tuple[str, str] 
     row = transfers.get(tx, transfer)
     if row.check_result != checking.AGREES:
         return NO_LABEL, "its sender promised no label: a person must look whose images they are"
+    seen = checking.found(tx, station, row.id)
+    label = None if seen is None else checking.label_of(seen)
+    if label is None or not label.speaks_for_all:
+        return UNVERIFIABLE, "the headers do not tell of every file whose it is: a person must look"
     data = papers.get(tx, station, row.id, papers.RELEASE_TO)
     if data is not None:
         it = msgspec.msgpack.decode(data, type=Decided)

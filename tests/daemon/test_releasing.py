@@ -247,6 +247,39 @@ async def test_a_rule_releases_what_agrees(tmp_path: Path) -> None:
         assert (row["by"], row["state"], row["old"]) == ("rule", "there", False)
 
 
+@pytest.mark.parametrize("by_target", [False, True])
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"report.txt": b"about somebody"},
+        {"1.dcm": ct(1, **{"00100010": None, "00100020": None})},
+        {"1.dcm": ct(1), "2.dcm": ct(2)[:200]},
+    ],
+)
+async def test_what_nobody_could_verify_waits_for_a_person(
+    tmp_path: Path, files: dict[str, bytes | int], by_target: bool
+) -> None:
+    async with pair_of(tmp_path, accept="ask") as (it, a, b):
+        await b.desk.add_target(ANNA, "reading", f"folder:{tmp_path}/auto")
+        if not by_target:
+            await b.set("a", release=f"folder:{tmp_path}/auto")
+        wishes = {"no_patient_data": True, "allow": ["truncated"]}
+        view = await a.desk.scan(ANNA, "b", [os.fsencode(it.source("odd", files))], wishes)
+        while view["state"] == "scanning":
+            view = await a.desk.scan_state(view["scan"], wait=True)
+        yes = {"yes": True}
+        sent = await a.desk.send(ANNA, view["scan"], "b", "", "routine", confirmation=yes)
+        transfer = sent["id"]
+        await b.until(transfer, State.OFFERED)
+        await b.desk.accept(ANNA, transfer, "reading" if by_target else None)
+        row = await b.until_checked(transfer)
+        assert row.check_result == checking.AGREES
+        await until(lambda: b.row(transfer).held)  # type: ignore[union-attr]
+        assert json.loads(str(b.row(transfer).held))["code"] == "unverifiable"  # type: ignore[union-attr]
+        assert not (tmp_path / "auto").exists()
+        assert tree_of(await b.released(transfer, tmp_path / "out"))
+
+
 async def test_a_target_chosen_at_accept(tmp_path: Path) -> None:
     async with pair_of(tmp_path, accept="ask") as (it, a, b):
         transfer = await a.send("b", study(it))

@@ -13,6 +13,7 @@ from medp2p.dicom.facts import FileFacts, Patient, Series
 from medp2p.dicom.finding import Finding
 from medp2p.dicom.label import (
     Label,
+    LeftOut,
     PatientLine,
     StudyLine,
     build_label,
@@ -172,3 +173,28 @@ def test_lines_left_out_prove_nothing() -> None:
     )
     assert same_label(label, shorter) == []
     assert same_label(shorter, label) == []
+
+
+def test_a_patient_who_is_left_out_is_never_excused() -> None:
+    label = build_label(STUDY)
+    nothing = LeftOut(patients=1, studies=1, series=3)
+    empty = msgspec.structs.replace(label, patients=(), studies=(), series=(), left_out=nothing)
+    for promised, came in ((empty, label), (label, empty), (empty, empty)):
+        assert "patients" in [one.field for one in same_label(promised, came)]
+
+
+def test_whether_the_headers_speak_for_all_files() -> None:
+    label = build_label(STUDY)
+    assert label.speaks_for_all
+    unknown = PatientLine(Patient(birth_date="19700203"), 9)
+    for changes in (
+        {"images": 0},
+        {"patients": ()},
+        {"patients": (*label.patients, unknown)},
+        {"loose": 1},
+        {"unverified": 1},
+        {"left_out": LeftOut(patients=1)},
+    ):
+        assert not msgspec.structs.replace(label, **changes).speaks_for_all
+    assert not build_label([*STUDY, Item(b"x", FileFacts(kind="unverified"))]).speaks_for_all
+    assert not build_label([other("x")]).speaks_for_all
