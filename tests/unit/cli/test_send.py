@@ -296,7 +296,7 @@ def test_a_daemon_that_does_not_come_back(
     with serve_in_thread(medp2p.home, desk) as served:
         thread, done = in_background(lambda: medp2p("send", "b", str(study), "--yes", "--wait"))
         served.wait(lambda: desk.transfers_by_id and desk.readers)
-    thread.join(20)
+    thread.join(60)
     (result,) = done
     assert result.code == 3
     assert "the transfer goes on; `medp2p outbox show aaaaaaaa` shows it" in result.err
