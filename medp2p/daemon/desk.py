@@ -200,11 +200,11 @@ class Desk:
     ) -> Json:
         """Begin to walk sources meant for a peer."""
         del actor  # a scan changes nothing that is kept
-        await self._station.read(peers.get, peer)
+        recipient = await self._station.read(peers.get, peer)
         asked = _read(wishes, Wishes).check()
         found = await self._station.read(again.earlier, self._station, peer, asked)
         roots = list(found.roots) or paths
-        return self._scans.start(peer, roots, found.wishes, found).view()
+        return self._scans.start(recipient, roots, found.wishes, found).view()
 
     async def scan_state(self, scan: str, wait: bool) -> Json:
         """Return how far a scan is, at once or at its next change."""

@@ -50,17 +50,20 @@ class Job:
 
     Attributes:
         peer: Local name of the peer it is meant for.
+        peer_key: Its key when the scan began.
         wishes: What the sender asks of it.
         inspected: Files whose headers were read so far.
         found: What the walk found, without what was excluded, once all is done.
         items: What each file of it says.
         parts: What becomes of it.
-        queued: Numbers of the parts that are transfers already.
+        queued: Numbers of the parts that are transfers, or are about to become some.
+        done: Numbers of the parts that are transfers.
         earlier: What an earlier transfer means for it.
     """
 
     id: str
     peer: str
+    peer_key: bytes
     wishes: Wishes = field(default_factory=Wishes)
     files: int = 0
     file_bytes: int = 0
@@ -70,6 +73,7 @@ class Job:
     parts: list[Part] = field(default_factory=list)
     settings: Mapping[str, str] = field(default_factory=dict)
     queued: set[int] = field(default_factory=set)
+    done: set[int] = field(default_factory=set)
     earlier: Earlier | None = None
     error: MedP2PError | None = None
     bell: Bell = field(default_factory=Bell)
@@ -110,7 +114,7 @@ class Scans:
 
     def start(
         self,
-        peer: str,
+        peer: PeerRow,
         paths: list[bytes],
         wishes: Wishes | None = None,
         earlier: Earlier | None = None,
@@ -128,7 +132,8 @@ class Scans:
             del self._jobs[old]
         if len(self._jobs) >= limits.MAX_SCANS:
             raise ConflictError("too many scans are under way")
-        job = Job(new_transfer_id(self._station.random_bytes), peer, wishes, earlier=earlier)
+        name = new_transfer_id(self._station.random_bytes)
+        job = Job(name, peer.name, peer.noise_key, wishes, earlier=earlier)
         self._jobs[job.id] = job
         self._nursery.start_soon(self._walk, job, paths)
         return job
@@ -197,13 +202,27 @@ class Scans:
 
     async def _divide(self, job: Job, found: Scan) -> None:
         """Make the parts of a scan, as the peer's settings are now."""
-        peer = await self._station.read(peers.get, job.peer)
+        peer = await self._recipient(job)
         today = time.strftime("%Y%m%d")
         job.settings = peer.settings
         before = None if job.earlier is None else job.earlier.before
         job.parts = await trio.to_thread.run_sync(
             make_parts, found, job.items, job.wishes, peer.settings, today, before
         )
+
+    async def _recipient(self, job: Job) -> PeerRow:
+        """Return the peer that a person was shown.
+
+        Raises:
+            ConflictError: Another one has the name now, or other rules hold for it.
+        """
+        peer = await self._station.read(peers.get, job.peer)
+        if peer.noise_key != job.peer_key:
+            raise ConflictError("the peer of that name is another one now", hint="begin anew")
+        for key in ("domain", "confirm") if job.found is not None else ():
+            if policy.setting(peer.settings, key) != policy.setting(job.settings, key):
+                raise ConflictError(f"{key} of the peer has changed meanwhile", hint="begin anew")
+        return peer
 
     async def _inspect(self, job: Job, found: Scan) -> list[Item]:
         def progress(inspected: int) -> None:
@@ -244,8 +263,8 @@ class Scans:
             CheckRefusedError: A finding stops it, or it is not confirmed; audited.
             UsageError: Something is missing.
         """
-        job, station = self.get(scan_id), self._station
-        peer = await station.read(peers.get, job.peer)
+        job = self.get(scan_id)
+        peer = await self._recipient(job)
         await self._confirmed(actor, peer, _part_of(job, part), given)
 
     async def _confirmed(self, actor: Actor, peer: PeerRow, part: Part, given: Confirmation) -> str:
@@ -275,19 +294,43 @@ class Scans:
             CheckRefusedError: A finding stops it, or it is not confirmed; audited.
             UsageError: The note is too long, or the priority is no word of ours.
         """
-        job, station = self.get(scan_id), self._station
+        job = self.get(scan_id)
         if job.found is None or job.peer != peer_name or part in job.queued:
             raise ConflictError("that scan is not ready for that peer")
         if len(note.encode()) > limits.MAX_NOTE_BYTES:
             raise UsageError(f"a note has {limits.MAX_NOTE_BYTES} bytes at most")
         if priority not in tuple(Priority):
             raise UsageError("priority is stat or routine")
-        await self._divide(job, job.found)  # settings may have changed meanwhile
-        mine, given = _part_of(job, part), confirmation or Confirmation()
-        peer = await station.read(peers.get, peer_name)
+        _part_of(job, part)
+        job.queued.add(part)  # before anything is waited for: nobody else queues it meanwhile
+        try:
+            given = confirmation or Confirmation()
+            row = await self._queue(actor, job, part, note, Priority(priority), given)
+        except BaseException:
+            job.queued.discard(part)
+            raise
+        job.done.add(part)
+        if len(job.done) == len(job.parts):
+            self._jobs.pop(scan_id, None)
+        return row
+
+    async def _queue(
+        self,
+        actor: Actor,
+        job: Job,
+        part: int,
+        note: str,
+        priority: Priority,
+        given: Confirmation,
+    ) -> TransferRow:
+        station = self._station
+        peer = await self._recipient(job)
+        if job.found is not None:
+            await self._divide(job, job.found)  # settings may have changed meanwhile
+        mine = _part_of(job, part)
         manner = await self._confirmed(actor, peer, mine, given)
         queued = await trio.to_thread.run_sync(
-            queueing.prepare, station, peer, mine, note, Priority(priority)
+            queueing.prepare, station, peer, mine, note, priority
         )
         detail: dict[str, object] = {
             "confirm": manner,
@@ -299,9 +342,6 @@ class Scans:
         }
         own_id = job.id if part == 0 else new_transfer_id(station.random_bytes)
         await station.write(queueing.keep, station, actor, own_id, mine, queued, detail)
-        job.queued.add(part)
-        if len(job.queued) == len(job.parts):
-            self._jobs.pop(scan_id, None)
         return queued.row
 
 

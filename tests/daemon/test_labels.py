@@ -18,11 +18,12 @@ from medp2p.errors import (
     TransferAbortedError,
     UsageError,
 )
+from medp2p.identity import encode_peer_id
 from medp2p.model import State
 from medp2p.parcel.heads import Heads
 from medp2p.parcel.scan import scan
 from tests.helpers.dicoms import SMALL, dataset, element, file_of, pixels
-from tests.helpers.stations import ANNA, Workstation, now_ms, pair_of
+from tests.helpers.stations import ANNA, Workstation, all_of, lab, now_ms, pair_of
 
 IMAGE = file_of(dataset() + pixels())
 
@@ -203,9 +204,17 @@ async def test_a_refusal_is_audited_and_settings_count_at_the_end(
         label = await a.desk.reveal(ANNA, scan_id, 0)
         assert label["patients"][0]["id"] == "123456"
         await a.set("b", confirm="expect")
+        for act in (
+            a.desk.check(ANNA, scan_id, 0, {"answers": ["1970"]}),
+            a.desk.send(ANNA, scan_id, "b", "", "routine", 0, {"answers": ["1970"]}),
+        ):
+            with pytest.raises(ConflictError, match="confirm"):
+                await act
+        scan_id = str((await finished(a, study))["scan"])
         with pytest.raises(CheckRefusedError):
             await a.desk.send(ANNA, scan_id, "b", "", "routine", 0, {"answers": ["1970"]})
         await a.set("b", confirm="none")
+        scan_id = str((await finished(a, study))["scan"])
         row = await a.desk.send(ANNA, scan_id, "b", "", "routine", 0, {"yes": True})
         with pytest.raises(NotFoundError):
             await a.desk.send(ANNA, scan_id, "b", "", "routine", 0, {"yes": True})
@@ -234,6 +243,43 @@ async def test_parts_are_queued_once_each(tmp_path: Path, study: Path) -> None:
             await b.until(row["id"], State.SEALED)
             out = await b.released(row["id"], tmp_path / "out")
             assert len(list(out.rglob("*.dcm"))) == row["files"]
+
+
+async def test_another_peer_of_the_name_gets_nothing(tmp_path: Path, study: Path) -> None:
+    async with lab(tmp_path) as it:
+        a, b, c = await it.add("a"), await it.add("b"), await it.add("c")
+        await it.pair(a, b)
+        view = await finished(a, study)
+        await a.desk.remove_peer(ANNA, "b")
+        await a.desk.add_peer(ANNA, "b", encode_peer_id(c.key), [c.address])
+        await a.set("b", confirm="none")
+        with pytest.raises(ConflictError, match="another one"):
+            await a.desk.send(ANNA, view["scan"], "b", "", "routine", 0, {"yes": True})
+
+
+async def test_two_at_once_queue_one(tmp_path: Path, study: Path) -> None:
+    async with pair_of(tmp_path) as (_, a, _b):
+        scan_id = str((await finished(a, study))["scan"])
+        outcomes: list[str] = []
+
+        async def queue() -> None:
+            try:
+                await a.desk.send(ANNA, scan_id, "b", "", "routine", 0, {"yes": True})
+            except (ConflictError, NotFoundError) as error:
+                outcomes.append(error.code)
+            else:
+                outcomes.append("queued")
+
+        await all_of(queue, queue, queue)
+        assert outcomes.count("queued") == 1
+
+
+async def test_what_was_refused_can_be_queued_after_all(tmp_path: Path, study: Path) -> None:
+    async with pair_of(tmp_path) as (_, a, _b):
+        scan_id = str((await finished(a, study))["scan"])
+        with pytest.raises(UsageError):
+            await a.desk.send(ANNA, scan_id, "b", "", "routine", 0, {})
+        await a.desk.send(ANNA, scan_id, "b", "", "routine", 0, {"yes": True})
 
 
 async def test_the_grace_time_can_be_used(tmp_path: Path, study: Path) -> None:
