@@ -136,7 +136,8 @@ def _unexpected(
         people += [one for one in decode_label_untrusted(promised).persons if one not in people]
     studies = [line.study for line in label.studies]
     peer = peers.by_key(tx, row.peer_key)
-    told = None if peer is None else peer.settings.get("domain")
+    # Whoever is not paired any more is nobody of this organisation.
+    told = "external" if peer is None else peer.settings.get("domain")
     domain: Domain = "external" if told == "external" else "internal"
     found = unmet(expect, people, studies, domain=domain)
     exact = expect.accession is not None or expect.study_uid is not None

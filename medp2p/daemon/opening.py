@@ -149,6 +149,8 @@ async def release(
         raise refused
     await station.touch(row.id)
 
+    stopped = partial(_stopped, station, row.id)
+
     def run() -> releasing.Released:
         listing: list[Kept] | None = [] if order.for_seconds is not None else None
         with SealReader.open(station.home.sealed(row.id), station.keys.vault_identity) as it:
@@ -162,8 +164,8 @@ async def release(
                 name=short_id(row.id),
                 files=station.files,
                 progress=lambda done: None,
-                cancelled=station.is_stopping,
-                examine=scanning.examiner(station),
+                cancelled=stopped,
+                examine=scanning.examiner(station, stopped),
                 listing=listing,
                 publishing=partial(_publishing, station, row.id, plan, listing),
             )
@@ -238,10 +240,26 @@ def _keep_plan(tx: Tx, station: Station, transfer: str, plan: _Plan) -> None:
 def _publishing(
     station: Station, transfer: str, plan: _Plan, listing: list[Kept] | None, final: bytes
 ) -> None:
-    """In the release's thread: the folder gets this name in the next moment."""
+    """In the release's thread: the folder gets this name in the next moment.
+
+    Raises:
+        ConflictError: Its sender has taken it back meanwhile: it does not get it.
+    """
     whole = msgspec.structs.replace(plan, final=final, listing=tuple(listing or ()))
     with station.store.write() as tx:
+        recalling.check_release(transfers.get(tx, transfer))
         _keep_plan(tx, station, transfer, whole)
+
+
+def _stopped(station: Station, transfer: str) -> bool:
+    """Return whether a release that is under way must end; asked from its thread.
+
+    Raises:
+        ConflictError: Its sender has taken it back.
+    """
+    with station.store.read() as tx:
+        recalling.check_release(transfers.get(tx, transfer))
+    return station.is_stopping()
 
 
 def _failed(tx: Tx, station: Station, transfer: str, plan: _Plan, error: BaseException) -> None:

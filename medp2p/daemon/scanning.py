@@ -3,12 +3,16 @@
 It is given the path of the folder and nothing else: no name of a peer, of a file or of a patient
 in its arguments or environment; what it prints goes nowhere, for it may name files.
 
+It runs in a process group of its own under a watcher (daemon/scanchild.py), which ends with the
+daemon, however that ends; the group is ended in any case when the look is over.
+
 Source: docs/OPERATION.md, "Looking over a release".
 """
 
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -19,7 +23,8 @@ from medp2p.text import format_duration
 
 #: Code of ``held``.
 HELD = "scan-refused"
-_POLL_SECONDS = 0.1
+_POLL_SECONDS = 0.05
+_WATCHER = os.path.join(os.path.dirname(__file__), "scanchild.py")
 _PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "TZ")
 
 
@@ -27,12 +32,12 @@ class ScanRefusedError(CheckRefusedError):
     """The command says no, cannot be started, or takes too long."""
 
 
-def examiner(station: Station) -> Callable[[bytes], None] | None:
+def examiner(station: Station, cancelled: Callable[[], bool]) -> Callable[[bytes], None] | None:
     """Return what looks over a staged folder, or None when nothing is configured."""
     command, seconds = station.config.release_scan, station.config.release_scan_seconds
     if not command:
         return None
-    return lambda folder: examine(command, seconds, folder, station.is_stopping)
+    return lambda folder: examine(command, seconds, folder, cancelled)
 
 
 def examine(
@@ -54,9 +59,9 @@ def examine(
     kept = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     try:
         process = subprocess.Popen(
-            [*map(os.fsencode, command), folder],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            [sys.executable, "-I", "-S", _WATCHER, *map(os.fsencode, command), folder],
+            stdin=subprocess.PIPE,  # closes when the daemon is gone
+            stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=kept,
             cwd="/",
@@ -66,25 +71,29 @@ def examine(
         raise ScanRefusedError(f"release.scan cannot be started: {error.strerror}") from None
     deadline = time.monotonic() + seconds
     try:
-        while True:
-            try:
-                status = process.wait(_POLL_SECONDS)
-                break
-            except subprocess.TimeoutExpired:
-                if cancelled():
-                    raise ReleaseError("stopped before it was done") from None
-                if time.monotonic() > deadline:
-                    text = f"release.scan took more than {format_duration(seconds)}"
-                    raise ScanRefusedError(text) from None
+        while not _has_ended(process):
+            if cancelled():
+                raise ReleaseError("stopped before it was done")
+            if time.monotonic() > deadline:
+                raise ScanRefusedError(f"release.scan took more than {format_duration(seconds)}")
+            time.sleep(_POLL_SECONDS)
     finally:
-        _end(process)
+        status, said = _end(process)
+    if said:
+        raise ScanRefusedError(f"release.scan cannot be started: {os.strerror(int(said))}")
     if status:
         raise ScanRefusedError(f"release.scan refused the files: exit status {status}")
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    """End the command and what it has started, unless it has ended by itself."""
-    if process.poll() is None:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+def _has_ended(process: "subprocess.Popen[bytes]") -> bool:
+    """Tell whether the watcher has ended; it is not reaped, so its group keeps its number."""
+    how = os.WEXITED | os.WNOHANG | os.WNOWAIT
+    return os.waitid(os.P_PID, process.pid, how) is not None
+
+
+def _end(process: "subprocess.Popen[bytes]") -> tuple[int, bytes]:
+    """End all that is left of the group; return the exit status, and what the watcher said."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    said, _ = process.communicate()
+    return process.returncode, said

@@ -115,10 +115,10 @@ class Stage:
                 it = os.stat(name, dir_fd=folder, follow_symlinks=False)
                 if stat.S_ISDIR(it.st_mode):
                     waiting.append(inner)
-                    found[inner] = (it.st_ino,)
+                    found[inner] = (it.st_ino, it.st_mode)
                 else:
-                    kind = stat.S_IFMT(it.st_mode)
-                    found[inner] = (it.st_ino, kind, it.st_size, it.st_mtime_ns)
+                    times = it.st_mtime_ns, it.st_ctime_ns
+                    found[inner] = (it.st_ino, it.st_mode, it.st_size, *times)
         return found
 
     def publish(self, name: str, publishing: Callable[[bytes], None]) -> bytes:

@@ -2,7 +2,9 @@
 
 import json
 import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 import trio
 from blake3 import blake3
 
-from medp2p.daemon import checking, opening, queueing
+from medp2p.daemon import checking, opening, queueing, scanning
 from medp2p.daemon.home import Home
 from medp2p.dicom.label import Label, encode_label
 from medp2p.errors import CheckRefusedError, ConflictError, NotFoundError, UsageError
@@ -385,6 +387,9 @@ async def test_an_id_of_an_external_peer_says_nothing_alone(tmp_path: Path) -> N
         order = {"to": os.fsencode(tmp_path / "out"), "expect": JANE}
         with pytest.raises(CheckRefusedError, match="patient id"):
             await b.desk.release(ANNA, transfer, order)
+        await b.desk.remove_peer(ANNA, "a")
+        with pytest.raises(CheckRefusedError, match="patient id"):
+            await b.desk.release(ANNA, transfer, order)
         order["expect"] = {"patient_name": "Doe, Jane", "birth_date": "1970-02-03"}
         assert (await b.desk.release(ANNA, transfer, order))["state"] == "released"
 
@@ -434,6 +439,12 @@ async def test_the_command_sees_all_files_and_nothing_else(tmp_path: Path) -> No
         ("os.remove(os.path.join(folder, 'study', 'empty'))", "changed while"),
         ("open(os.path.join(folder, 'study', 'more'), 'w')", "changed while"),
         ("open(os.path.join(folder, 'study', 'report.txt'), 'a').write('x')", "changed while"),
+        (
+            "it = os.path.join(folder, 'study', 'report.txt'); t = os.stat(it)\n"
+            "open(it, 'r+').write('X'); os.utime(it, ns=(t.st_atime_ns, t.st_mtime_ns))",
+            "changed while",
+        ),
+        ("os.chmod(os.path.join(folder, 'study', 'report.txt'), 0o600)", "changed while"),
     ],
 )
 async def test_the_command_says_no(tmp_path: Path, body: str, said: str) -> None:
@@ -463,6 +474,70 @@ async def test_a_rule_is_held_by_the_command(tmp_path: Path) -> None:
         await until(lambda: b.row(transfer) and b.row(transfer).held)  # type: ignore[union-attr]
         assert json.loads(str(b.row(transfer).held))["code"] == "scan-refused"  # type: ignore[union-attr]
         assert not (tmp_path / "auto").exists()
+
+
+def alive(pid: int) -> bool:
+    """Tell whether a process is there and no zombie."""
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def test_what_the_command_has_started_ends_with_it(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    write = f"open({str(pid)!r}, 'w').write(str(pid))"
+    body = f"pid = os.fork()\nif pid:\n    {write}\nelse:\n    time.sleep(60)"
+    command = json.loads(script(tmp_path, body))
+    scanning.examine(command, 20, os.fsencode(tmp_path), lambda: False)
+    deadline = time.monotonic() + 5
+    while alive(int(pid.read_text())):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_the_command_ends_with_the_daemon(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    body = f"open({str(pid)!r}, 'w').write(str(os.getpid()))\ntime.sleep(60)"
+    daemon = (
+        "import sys\nfrom medp2p.daemon.scanning import examine\n"
+        f"examine({json.loads(script(tmp_path, body))!r}, 60, b'/', lambda: False)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", daemon])
+    deadline = time.monotonic() + 20
+    while not (pid.exists() and pid.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    while alive(int(pid.read_text())):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+async def test_a_recall_while_the_command_looks_stops_the_release(tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    async with lab(tmp_path) as it:
+        body = f"open({str(started)!r}, 'w')\ntime.sleep(60)"
+        a, b = await pair_with(it, f"release.scan = {script(tmp_path, body)}")
+        transfer = await a.send("b", study(it))
+        await b.until_checked(transfer)
+        async with trio.open_nursery() as nursery:
+
+            async def release() -> None:
+                with pytest.raises(ConflictError, match="asks to destroy"):
+                    await b.released(transfer, tmp_path / "out")
+
+            nursery.start_soon(release)
+            await until(started.exists)
+            await a.desk.recall(ANNA, transfer, "")
+        assert not (tmp_path / "out").exists()
+        assert b.state(transfer) is State.SEALED
+        kinds = [kind for _, kind, _ in b.facts(transfer)]
+        assert "opened" in kinds
+        assert "released" not in kinds
+        await b.desk.answer(ANNA, transfer, True, "Dr. B")
+        await a.until(transfer, State.RECALLED)
 
 
 # --- for a time ---------------------------------------------------------------------------
