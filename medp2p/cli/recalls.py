@@ -77,7 +77,15 @@ def write_proof(session: Session, transfer: str, file: str, *, label: bool) -> N
         raise UsageError(f"{file} is there already; nothing is overwritten") from None
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}") from error
-    found = {"proof": os.path.abspath(file), "id": proof["transfer"]}
+    left_out = 0
+    if not label:
+        row = session.client.get("transfers", transfer)
+        left_out = max(0, len(row.get("facts") or ()) - len(proof.get("facts") or ()))
+    if left_out:
+        session.note(
+            f"left out: {left_out} facts in which a person gave a reason; --with-label has them"
+        )
+    found = {"proof": os.path.abspath(file), "id": proof["transfer"], "left_out": left_out}
     session.result(found, lambda: f"wrote {safe(found['proof'])}")
 
 

@@ -23,10 +23,12 @@ def proof(tx: Tx, station: Station, prefix: str, *, with_label: bool) -> dict[st
         tx: Any transaction.
         station: Ours.
         prefix: Of the transfer, of either box.
-        with_label: Put the offer in, with label and note: patient data.
+        with_label: Put the offer in, with label and note, and the facts in which a person gave
+            a reason: patient data.
 
     Raises:
-        ConflictError: Nothing has been stated about it.
+        ConflictError: Nothing has been stated about it, or nothing that may be told without
+            label.
         NotFoundError: Its peer is not paired any more, so its signing key is not known; or its
             label has been erased.
         VaultLockedError: The facts lie under the vault key.
@@ -39,6 +41,13 @@ def proof(tx: Tx, station: Station, prefix: str, *, with_label: bool) -> dict[st
     if peer is None or peer.sign_key is None:
         raise NotFoundError(
             f"the signing key of {row.peer_name} is not known here: it is not paired any more"
+        )
+    # A statement is signed as a whole: a reason cannot be left out of it, so the fact is.
+    told_here = [fact for fact in known if with_label or "reason" not in told(station, fact)]
+    if not told_here:
+        raise ConflictError(
+            f"all that was stated about transfer {row.id} gives a reason in free text",
+            hint="--with-label writes it too: it may name a patient",
         )
     ours = Side(
         noise_key=station.keys.noise_public,
@@ -63,7 +72,7 @@ def proof(tx: Tx, station: Station, prefix: str, *, with_label: bool) -> dict[st
         offer=row.offer,
         sender=ours if outgoing else theirs,
         receiver=theirs if outgoing else ours,
-        facts=[_signed(station, fact, outgoing=outgoing) for fact in known],
+        facts=[_signed(station, fact, outgoing=outgoing) for fact in told_here],
         summary=summary,
     )
     tree: dict[str, Any] = msgspec.to_builtins(made)

@@ -422,6 +422,32 @@ async def test_a_proof_holds_anywhere_and_nothing_in_it_can_be_changed(tmp_path:
                 check_proof(junk)
 
 
+async def test_free_text_is_in_a_proof_with_label_only(tmp_path: Path) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        transfer = await sealed(it, a, b)
+        await a.desk.recall(ANNA, transfer, "Jane Doe is no patient of yours")
+        await a.until(transfer, State.RECALLED)
+        for side in (a, b):
+            tree = await side.desk.proof(transfer, label=False)
+            made = check_proof(encode_proof(msgspec.convert(tree, Proof)))
+            assert [fact["fact"] for fact in made["facts"]] == ["sealed", "recalled"]
+        tree = await a.desk.proof(transfer, label=True)
+        made = check_proof(encode_proof(msgspec.convert(tree, Proof)))
+        assert [fact["fact"] for fact in made["facts"]] == ["sealed", "recall", "recalled"]
+        assert made["facts"][1]["detail"]["reason"].startswith("Jane")
+
+
+async def test_a_decline_with_a_reason_only_is_no_proof_without_label(tmp_path: Path) -> None:
+    async with pair_of(tmp_path, accept="ask") as (it, a, b):
+        transfer = await a.send("b", it.source("study", STUDY))
+        await b.until(transfer, State.OFFERED)
+        await b.desk.decline(ANNA, transfer, "not Jane Doe")
+        await a.until(transfer, State.DECLINED)
+        with pytest.raises(ConflictError, match="free text"):
+            await a.desk.proof(transfer, label=False)
+        assert (await a.desk.proof(transfer, label=True))["facts"]
+
+
 async def test_there_is_no_proof_before_anything_was_stated(tmp_path: Path) -> None:
     async with pair_of(tmp_path, accept="ask") as (it, a, b):
         transfer = await a.send("b", it.source("study", STUDY))
