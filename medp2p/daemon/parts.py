@@ -13,7 +13,14 @@ import msgspec
 from medp2p import limits
 from medp2p.daemon import policy
 from medp2p.daemon.instances import instance_of, is_instance, marks
-from medp2p.dicom.agreement import Agreement, compare_dates, compare_ids, compare_names
+from medp2p.dicom.agreement import (
+    Agreement,
+    compare_dates,
+    compare_ids,
+    compare_names,
+    date_digits,
+    is_date,
+)
 from medp2p.dicom.checks import check, describe
 from medp2p.dicom.facts import Patient
 from medp2p.dicom.finding import LEVELS, Finding, files_of, finding
@@ -78,6 +85,8 @@ class Wishes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
                 "a typed label needs two of patient id, name and birth date",
                 hint="--patient-id, --patient-name, --birth-date",
             )
+        if words["birth_date"].strip() and not is_date(words["birth_date"]):
+            raise UsageError("a birth date is a day of the calendar, YYYY-MM-DD")
         return self
 
     @property
@@ -86,7 +95,7 @@ class Wishes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         if self.typed is None:
             return None
         words = {k: escape_text(v.strip()) for k, v in msgspec.structs.asdict(self.typed).items()}
-        words["birth_date"] = words["birth_date"].replace("-", "")
+        words["birth_date"] = date_digits(words["birth_date"])
         return Patient(**words)
 
 

@@ -14,6 +14,7 @@ Rules, each a property in the tests:
 Source: DICOM PS3.5, 6.2.1 (names); PS3.3, C.7.1.1 and 10.17 (ids and issuers).
 """
 
+import datetime
 import enum
 import re
 import unicodedata
@@ -172,17 +173,18 @@ def date_digits(date: str) -> str:
     return "".join(found.groups()) if found else ""
 
 
+def is_date(date: str) -> bool:
+    """Return whether text is a day of the calendar, as a person may type it."""
+    try:
+        datetime.date.fromisoformat(date_digits(date))
+    except ValueError:
+        return False
+    return True
+
+
 def compare_dates(one: str, other: str) -> Agreement:
     """Compare birth dates; what is missing or no date is UNKNOWN."""
     left, right = date_digits(one), date_digits(other)
     if not left or not right:
-        return Agreement.UNKNOWN
-    return Agreement.SAME if left == right else Agreement.DIFFERENT
-
-
-def compare_sexes(one: str, other: str) -> Agreement:
-    """Compare sexes; "O" (other) and what is missing say nothing."""
-    left, right = one.strip().upper()[:1], other.strip().upper()[:1]
-    if not {left, right} <= {"M", "F"}:
         return Agreement.UNKNOWN
     return Agreement.SAME if left == right else Agreement.DIFFERENT

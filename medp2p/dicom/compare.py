@@ -17,8 +17,9 @@ from medp2p.dicom.agreement import (
     compare_dates,
     compare_ids,
     compare_names,
-    compare_sexes,
     date_digits,
+    id_key,
+    is_date,
 )
 from medp2p.dicom.facts import Patient, Study
 from medp2p.errors import UsageError
@@ -107,8 +108,8 @@ def check_expectation(found: Expectation) -> Expectation:
     for field, value in msgspec.structs.asdict(found).items():
         if value is not None and not value.strip():
             raise UsageError(f"{field} of the expectation is empty; leave it out")
-    if found.birth_date is not None and not date_digits(found.birth_date):
-        raise UsageError("birth_date of the expectation is YYYY-MM-DD")
+    if found.birth_date is not None and not is_date(found.birth_date):
+        raise UsageError("birth_date of the expectation is a day of the calendar, YYYY-MM-DD")
     if found.patient_id is None and (found.patient_name is None or found.birth_date is None):
         raise UsageError("an expectation needs patient_id, or patient_name and birth_date")
     return found
@@ -161,9 +162,16 @@ def _unmet_patient(expected: Expectation, found: Patient, domain: Domain) -> lis
     for field, want, have, compare in checks:
         if want and compare(want, have) is not Agreement.SAME:
             unmet_fields.append(_difference(field, want, have))
-    if compare_sexes(wanted.sex, found.sex) is Agreement.DIFFERENT:
+    # What is expected must stand there: nothing said is a difference too.
+    if domain == "internal" and id_key(wanted.issuer) not in ("", id_key(found.issuer)):
+        unmet_fields.append(_difference("issuer", wanted.issuer, found.issuer))
+    if wanted.sex and _sex(wanted.sex) != _sex(found.sex):
         unmet_fields.append(_difference("sex", wanted.sex, found.sex))
     return unmet_fields
+
+
+def _sex(value: str) -> str:
+    return value.strip().upper()[:1]
 
 
 _FOREIGN = (

@@ -112,8 +112,8 @@ def split_by_patient(items: Sequence[Item]) -> list[Group]:
     """Return one group for each patient, files without header beside their folder's patient.
 
     A file without a patient of its own (no header, unreadable, DICOMDIR) goes to the patient of
-    the nearest folder above it, in which all images are of one patient. Where that folder holds
-    several, and for a DICOMDIR that names others, nobody can say: such files are in a last group
+    the nearest folder above it, up to the selected one, in which all images are of one patient.
+    Where that folder holds several, and for a DICOMDIR that names others, nobody can say: such files are in a last group
     without patient, which must not be sent with any of them.
     """
     groups = by_patient(items)
@@ -140,9 +140,12 @@ def split_by_patient(items: Sequence[Item]) -> list[Group]:
 
 
 def _folders(path: bytes) -> list[bytes]:
-    """Return the folders above a path, nearest first; the last one is b"", above all."""
+    """Return the folders above a path, nearest first; the last one is the selected one itself.
+
+    What was selected beside it says nothing: a path begins with the name of what was selected.
+    """
     parts = path.split(b"/")[:-1]
-    return [b"/".join(parts[:count]) for count in range(len(parts), -1, -1)]
+    return [b"/".join(parts[:count]) for count in range(len(parts), 0, -1)]
 
 
 def _nearest(path: bytes, in_folder: dict[bytes, set[int]]) -> set[int]:

@@ -148,6 +148,8 @@ def test_what_is_typed_is_about_files_of_nobody() -> None:
         Wishes(exclude=("",)),
         Wishes(exclude=("x",) * 101),
         Wishes(typed=TypedPatient(id="1")),
+        Wishes(typed=TypedPatient(id="1", birth_date="1970-02-30")),
+        Wishes(typed=TypedPatient(id="1", birth_date="1970")),
         Wishes(typed=TypedPatient(id="1", name=" ")),
         Wishes(typed=TypedPatient(id="1" * 300, name="x")),
         Wishes(typed=TypedPatient(id="1", name="x"), no_patient_data=True),

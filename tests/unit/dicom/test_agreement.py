@@ -11,7 +11,6 @@ from medp2p.dicom.agreement import (
     compare_dates,
     compare_ids,
     compare_names,
-    compare_sexes,
     date_digits,
 )
 from medp2p.dicom.facts import Patient
@@ -143,10 +142,3 @@ def test_dates(one: str, other: str, expected: Agreement) -> None:
 @given(st.dates())
 def test_every_date_is_itself_in_each_form(date: object) -> None:
     assert date_digits(str(date)) == str(date).replace("-", "")
-
-
-def test_sexes() -> None:
-    assert compare_sexes("M", "m") is SAME
-    assert compare_sexes("M", "F") is DIFFERENT
-    assert compare_sexes("M", "O") is UNKNOWN
-    assert compare_sexes("", "F") is UNKNOWN

@@ -44,7 +44,9 @@ def test_each_difference_is_named() -> None:
     assert fields(JANE, patient_id="AB-1234", patient_name="Jane^Doe") == ["patient_name"]
     assert fields(JANE, patient_id="AB-1234", birth_date="1970-02-04") == ["birth_date"]
     assert fields(JANE, patient_id="AB-1234", sex="M") == ["sex"]
-    assert fields(JANE, patient_id="AB-1234", sex="O") == []
+    assert fields(JANE, patient_id="AB-1234", sex="O") == ["sex"]
+    assert fields(Patient(id="AB-1234"), patient_id="AB-1234", sex="F") == ["sex"]
+    assert fields(Patient(id="1", sex="O"), patient_id="1", sex="o") == []
     assert fields(JANE, patient_id="AB-1234", accession="A9") == ["accession"]
     assert fields(JANE, patient_id="AB-1234", study_uid="1.3") == ["study_uid"]
     assert fields(Patient(id="AB-1234"), patient_id="AB-1234", birth_date="1970-02-03") == [
@@ -56,7 +58,8 @@ def test_issuers() -> None:
     issued = Patient("1", "A", "Doe^Jane", "19700203")
     assert fields(issued, patient_id="1") == []
     assert fields(issued, patient_id="1", issuer="A") == []
-    assert fields(issued, patient_id="1", issuer="B") == ["patient_id"]
+    assert fields(issued, patient_id="1", issuer="B") == ["patient_id", "issuer"]
+    assert fields(Patient(id="1"), patient_id="1", issuer="A") == ["issuer"]
 
 
 def test_ids_of_an_external_peer_need_their_issuer_or_name_and_birth_date() -> None:
@@ -94,6 +97,8 @@ def test_differences_are_harmless_text() -> None:
         b'{"patient_name": "Doe^Jane"}',
         b'{"birth_date": "19700203"}',
         b'{"patient_id": "1", "birth_date": "yesterday"}',
+        b'{"patient_id": "1", "birth_date": "2025-02-29"}',
+        b'{"patient_id": "1", "birth_date": "19701332"}',
         b"\xff",
         b" " * (limits.MAX_EXPECTATION_BYTES + 1),
     ],

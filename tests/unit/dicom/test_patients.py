@@ -83,9 +83,15 @@ def test_split_puts_files_without_header_beside_their_patient() -> None:
 
 
 def test_one_patient_takes_all_and_nobody_takes_the_rest() -> None:
-    assert [group.files for group in split_by_patient([other("a/b"), image("c/d")])] == [(0, 1)]
+    assert [group.files for group in split_by_patient([other("s/a/b"), image("s/c/d")])] == [(0, 1)]
     assert [group.patient for group in split_by_patient([other("a/b")])] == [None]
     assert split_by_patient([]) == []
+
+
+def test_what_was_selected_beside_says_nothing() -> None:
+    groups = split_by_patient([image("study/1"), other("letters/x.pdf"), other("top.pdf")])
+    assert [group.files for group in groups] == [(0,), (1, 2)]
+    assert groups[1].patient is None
 
 
 def directory(path: str, *patients: Patient) -> Item:
