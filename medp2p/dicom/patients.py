@@ -113,8 +113,8 @@ def split_by_patient(items: Sequence[Item]) -> list[Group]:
 
     A file without a patient of its own (no header, unreadable, DICOMDIR) goes to the patient of
     the nearest folder above it, up to the selected one, in which all images are of one patient.
-    Where that folder holds several, and for a DICOMDIR that names others, nobody can say: such files are in a last group
-    without patient, which must not be sent with any of them.
+    Where that folder holds several, and for a DICOMDIR that names others, nobody can say: such
+    files are in a last group without patient, which must not be sent with any of them.
     """
     groups = by_patient(items)
     owner = {number: place for place, group in enumerate(groups) for number in group.files}
