@@ -3,12 +3,14 @@
 Every act is one transaction with its audit record; files follow, and are redone after a crash.
 """
 
+import json
+
 import msgspec
 
-from medp2p.daemon import endings, papers, releasing, statements
+from medp2p.daemon import checking, endings, papers, releasing, statements
 from medp2p.daemon.station import Station
-from medp2p.errors import ConflictError, TransferAbortedError
-from medp2p.model import ENDED, Actor, Direction, State
+from medp2p.errors import CheckRefusedError, ConflictError, TransferAbortedError
+from medp2p.model import ENDED, Actor, Direction, State, short_id
 from medp2p.vault import targets, transfers
 from medp2p.vault.store import Tx
 from medp2p.vault.transfers import TransferRow
@@ -33,7 +35,8 @@ def accept(
             label and content agree.
 
     Raises:
-        ConflictError: It is not waiting for a decision any more, or was released already.
+        ConflictError: It is not waiting for a decision any more, was released already, or expires.
+        CheckRefusedError: It is sealed, and something holds it: a person must release it.
         NotFoundError: No target has that name.
     """
     row = find(tx, prefix)
@@ -45,7 +48,11 @@ def accept(
     if release_to is not None:
         if row.released_ms is not None or row.state is State.RELEASING:
             raise ConflictError(f"transfer {row.id} is released already")
+        if row.state is State.EXPIRING:
+            hint = f"medp2p inbox release {short_id(row.id)} --target {release_to}"
+            raise ConflictError(f"transfer {row.id} expires: only a release saves it", hint=hint)
         _decide_target(tx, station, actor, row, release_to)
+        _refuse_held(tx, station, row, release_to)
     if again:
         return row
     station.files.step("accept")
@@ -54,6 +61,22 @@ def accept(
     detail: dict[str, object] = {} if release_to is None else {"release_to": release_to}
     endings.record(tx, station, row, "accept", actor, detail=detail)
     return row
+
+
+def _refuse_held(tx: Tx, station: Station, row: TransferRow, release_to: str) -> None:
+    """A decision that could not be carried out is none."""
+    why = None
+    if row.held is not None:
+        held = json.loads(row.held)
+        why = None if held["code"] == checking.UNCHECKED else held["text"]
+    elif row.checked_ms is not None:
+        against = releasing.speaks_against(tx, station, row)
+        why = None if against is None else against[1]
+    if why is not None:
+        raise CheckRefusedError(
+            f"held: {why}",
+            hint=f"look at it, then: medp2p inbox release {short_id(row.id)} --target {release_to}",
+        )
 
 
 def _decide_target(

@@ -9,6 +9,7 @@ Source: docs/VAULT.md, "Release".
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -128,11 +129,22 @@ async def verify(station: Station, actor: Actor, prefix: str) -> TransferRow:
 
 
 async def release(
-    station: Station, actor: Actor, prefix: str, order: judging.Order
+    station: Station,
+    actor: Actor,
+    prefix: str,
+    order: judging.Order,
+    agreed: Callable[[Tx, TransferRow], None] | None = None,
 ) -> tuple[TransferRow, releasing.Released]:
     """Open a sealed transfer into a new folder below a target.
 
     Waits until the transfer has been looked at.
+
+    Args:
+        station: Ours.
+        actor: Whose decision it is.
+        prefix: Of the transfer.
+        order: What is wanted.
+        agreed: Asked in the transaction of the decision; what it raises ends it.
 
     Raises:
         CheckRefusedError: It is not what was promised or expected, or the command that looks
@@ -143,7 +155,7 @@ async def release(
     wanted = await station.read(transfers.find, prefix, Direction.IN)
     await checking.settled(station, wanted.id)
     found = await station.read(sealed, station, wanted.id)
-    plan, refused = await station.write(_begin, station, actor, found.row.id, order)
+    plan, refused = await station.write(_begin, station, actor, found.row.id, order, agreed)
     row = found.row
     if refused is not None:
         raise refused
@@ -194,10 +206,17 @@ def _refuse_home(station: Station, target: bytes) -> None:
 
 
 def _begin(
-    tx: Tx, station: Station, actor: Actor, transfer: str, order: judging.Order
+    tx: Tx,
+    station: Station,
+    actor: Actor,
+    transfer: str,
+    order: judging.Order,
+    agreed: Callable[[Tx, TransferRow], None] | None,
 ) -> tuple[_Plan, CheckRefusedError | None]:
     """Decide, and make it durable; a refusal is audited, so it must be committed too."""
     row = transfers.get(tx, transfer)
+    if agreed is not None:
+        agreed(tx, row)
     if row.state not in RELEASABLE:
         raise ConflictError(f"transfer {row.id} is {row.state.value}; it cannot be released now")
     if row.checked_ms is None:

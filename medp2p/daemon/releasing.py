@@ -9,7 +9,7 @@ again by itself.
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -20,7 +20,7 @@ from medp2p.daemon import checking, opening, papers
 from medp2p.daemon.judging import Order
 from medp2p.daemon.looking import Inspectors
 from medp2p.daemon.station import RULE, Station
-from medp2p.errors import MedP2PError
+from medp2p.errors import ConflictError, MedP2PError
 from medp2p.model import Actor, Direction, State
 from medp2p.net.guard import guard
 from medp2p.vault import meta, peers, targets, transfers
@@ -73,7 +73,8 @@ async def run_rules(station: Station, told: Callable[[bytes], None]) -> None:
 
             async def release(transfer: str, order: Order, actor: Actor) -> None:
                 try:
-                    await _release(station, told, transfer, order, actor)
+                    if not await _release(station, told, transfer, order, actor):
+                        again[transfer] = trio.current_time() + limits.CHECK_AGAIN_SECONDS
                 finally:
                     busy.discard(transfer)
                     station.release_bell.ring()
@@ -85,7 +86,8 @@ async def run_rules(station: Station, told: Callable[[bytes], None]) -> None:
                         busy.add(transfer)
                         nursery.start_soon(look, transfer)
                 for transfer, order, actor in await station.read(_due, station):
-                    if transfer not in busy and len(busy) < _AT_A_TIME:
+                    ready = transfer not in busy and again.get(transfer, now) <= now
+                    if ready and len(busy) < _AT_A_TIME:
                         busy.add(transfer)
                         nursery.start_soon(release, transfer, order, actor)
                 if not busy:
@@ -112,40 +114,71 @@ async def _look(station: Station, inspectors: Inspectors, transfer: str) -> bool
     await guard(f"look at {transfer}", look, station.count_bug)
     if code and not station.stopping:
         log.warning("the look at %s is tried again: %s", transfer, code)
-        await station.write(checking.failed, station, transfer, code)
-        await station.touch(transfer)
+
+        async def say() -> None:
+            await station.write(checking.failed, station, transfer, code)
+            await station.touch(transfer)
+
+        await guard(f"word about {transfer}", say, station.count_bug)
     return not code
+
+
+class _OvertakenError(ConflictError):
+    """A person, the sender or another rule was quicker."""
 
 
 async def _release(
     station: Station, told: Callable[[bytes], None], transfer: str, order: Order, actor: Actor
-) -> None:
-    why = await station.read(_speaks_against, station, transfer)
-    if why is not None:
-        await station.write(_hold, station, transfer, *why)
-        await station.touch(transfer)
-        return
-    code = "bug"
+) -> bool:
+    """Release one transfer, or say what holds it; return whether either was possible."""
+    failed = "the release by rule failed"
+    why: tuple[str, str] | None = ("bug", failed)
+
+    def agreed(tx: Tx, row: TransferRow) -> None:
+        if (row.id, order, actor) not in _wanted(tx, station, [row]):
+            raise _OvertakenError(f"no rule releases transfer {row.id} any more")
+        if speaks_against(tx, station, row) is not None:
+            raise _OvertakenError(f"something has come up against transfer {row.id}")
 
     async def release() -> None:
-        nonlocal code
+        nonlocal why
         try:
-            row, _ = await opening.release(station, actor, transfer, order)
-            code = ""
+            against = await station.read(_against, station, transfer)
+            if against is not None:
+                why = against
+                return
+            row, _ = await opening.release(station, actor, transfer, order, agreed)
+            why = None
             told(row.peer_key)
+        except _OvertakenError:
+            why = None  # the next round takes it as it is then
         except MedP2PError as error:
-            code = error.code
+            why = error.code, failed
 
+    # What nobody expected in one must not end all others.
     await guard(f"release of {transfer}", release, station.count_bug)
-    if code and not station.stopping:
-        log.warning("release of %s by rule is held: %s", transfer, code)
-        await station.write(_hold, station, transfer, code, "the release by rule failed")
+    if why is None or station.stopping:
+        return True
+    code, text = why
+    log.warning("release of %s by rule is held: %s", transfer, code)
+    held = False
+
+    async def hold() -> None:
+        nonlocal held
+        await station.write(_hold, station, transfer, code, text)
+        held = True
         await station.touch(transfer)
 
+    await guard(f"hold of {transfer}", hold, station.count_bug)
+    return held
 
-def _speaks_against(tx: Tx, station: Station, transfer: str) -> tuple[str, str] | None:
+
+def _against(tx: Tx, station: Station, transfer: str) -> tuple[str, str] | None:
+    return speaks_against(tx, station, transfers.get(tx, transfer))
+
+
+def speaks_against(tx: Tx, station: Station, row: TransferRow) -> tuple[str, str] | None:
     """Return why nobody but a person may release this, though the look found nothing."""
-    row = transfers.get(tx, transfer)
     if row.check_result != checking.AGREES:
         return NO_LABEL, "its sender promised no label: a person must look whose images they are"
     seen = checking.found(tx, station, row.id)
@@ -167,8 +200,16 @@ _AT_A_TIME = 8
 
 def _due(tx: Tx, station: Station) -> list[tuple[str, Order, Actor]]:
     """Return (transfer, order, whose) of what waits for a release by rule or decision."""
+    return _wanted(tx, station, transfers.list(tx, Direction.IN, [State.SEALED]))
+
+
+def _wanted(
+    tx: Tx, station: Station, rows: Sequence[TransferRow]
+) -> list[tuple[str, Order, Actor]]:
     due = []
-    for row in transfers.list(tx, Direction.IN, [State.SEALED]):
+    for row in rows:
+        if row.state is not State.SEALED:
+            continue
         if row.checked_ms is None or row.held is not None or row.released_ms is not None:
             continue
         decided = _decided(tx, station, row)
@@ -214,6 +255,7 @@ def _since_key(peer_key: bytes) -> str:
 
 def _hold(tx: Tx, station: Station, transfer: str, code: str, text: str) -> None:
     row = transfers.get(tx, transfer)
-    if row.held is None:  # whoever holds it already has the better reason
+    # Whoever holds it already has the better reason; a release by a person may be under way.
+    if row.held is None and row.state is State.SEALED and row.released_ms is None:
         held = checking.held(code, text, station.now_ms())
         transfers.update(tx, transfer, held=held)

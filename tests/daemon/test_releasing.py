@@ -13,12 +13,16 @@ import pytest
 import trio
 from blake3 import blake3
 
-from medp2p.daemon import checking, opening, queueing, scanning
+from medp2p.daemon import checking, opening, queueing, releasing, scanning
 from medp2p.daemon.home import Home
+from medp2p.daemon.judging import Order
+from medp2p.daemon.station import RULE, Station
 from medp2p.dicom.label import Label, encode_label
 from medp2p.errors import CheckRefusedError, ConflictError, NotFoundError, UsageError
-from medp2p.model import State
+from medp2p.model import Actor, State
 from medp2p.vault import transfers
+from medp2p.vault.store import Tx
+from medp2p.vault.transfers import TransferRow
 from medp2p.vault.withdrawal import Kept
 from tests.helpers import dicoms
 from tests.helpers.stations import (
@@ -330,6 +334,91 @@ async def test_a_lie_is_not_released_to_a_target(
         assert row.check_result == checking.DIFFERS
         await trio.sleep(0.2)
         assert not (tmp_path / "reading").exists()
+
+
+async def test_a_target_for_what_is_held_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        await b.desk.add_target(ANNA, "reading", f"folder:{tmp_path}/reading")
+        loose = await a.send("b", it.source("loose", {"report.txt": b"x"}))
+        good = await a.send("b", study(it))
+        lie(monkeypatch, images=7)
+        bad = await a.send("b", study(it, "other"))
+        for transfer in (loose, good, bad):
+            await b.until_checked(transfer)
+        for transfer in (loose, bad):
+            with pytest.raises(CheckRefusedError, match="held") as caught:
+                await b.desk.accept(ANNA, transfer, "reading")
+            assert caught.value.exit_code == 5
+            assert "release-to" not in b.blobs(transfer)
+        with b.station.store.write() as tx:
+            transfers.update(tx, good, state=State.EXPIRING)
+        with pytest.raises(ConflictError, match="expires"):
+            await b.desk.accept(ANNA, good, "reading")
+        assert not (tmp_path / "reading").exists()
+
+
+@pytest.mark.parametrize("how", ["held", "rule", "released"])
+async def test_a_rule_that_was_overtaken_does_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """What changed between the look for due releases and the decision is seen by the decision."""
+    real = opening.release
+    async with pair_of(tmp_path) as (it, a, b):
+
+        async def late(
+            station: Station, actor: Actor, prefix: str, order: Order, *more: Any
+        ) -> Any:
+            if actor is RULE:
+                if how == "held":
+                    with station.store.write() as tx:
+                        held = checking.held("destroy-asked", "x", 1)
+                        transfers.update(tx, prefix, held=held)
+                elif how == "rule":
+                    await b.set("a", release="manual")
+                else:
+                    await b.released(prefix, tmp_path / "out")
+            return await real(station, actor, prefix, order, *more)
+
+        monkeypatch.setattr(opening, "release", late)
+        await b.set("a", release=f"folder:{tmp_path}/auto")
+        transfer = await a.send("b", study(it))
+        await b.until_checked(transfer)
+        await trio.sleep(0.5)
+        assert not (tmp_path / "auto").exists()
+        row = b.row(transfer)
+        assert row is not None
+        if how == "released":
+            assert (row.state, row.held) == (State.RELEASED, None)
+        else:
+            assert row.state is State.SEALED
+            assert (row.held is None) == (how == "rule")
+
+
+async def test_a_bug_in_one_release_ends_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = releasing.speaks_against
+    broken: list[str] = []
+
+    def judge(tx: Tx, station: Station, row: TransferRow) -> tuple[str, str] | None:
+        broken.append(row.id)
+        if row.id == broken[0]:
+            raise ZeroDivisionError
+        return real(tx, station, row)
+
+    monkeypatch.setattr(releasing, "speaks_against", judge)
+    async with pair_of(tmp_path) as (it, a, b):
+        await b.set("a", release=f"folder:{tmp_path}/auto")
+        first = await a.send("b", study(it, "first"))
+        await until(lambda: broken)
+        transfer = await a.send("b", study(it))
+        await b.until(transfer, State.RELEASED)
+        await until(lambda: b.row(first).held)  # type: ignore[union-attr]
+        assert json.loads(str(b.row(first).held))["code"] == "bug"  # type: ignore[union-attr]
+        assert b.station.bugs == 1
+        b.station.own_bugs = 0  # this one was asked for
 
 
 async def test_targets_are_places_outside_the_home(tmp_path: Path) -> None:
