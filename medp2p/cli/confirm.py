@@ -19,6 +19,8 @@ PURPOSES = ("treatment", "second-opinion", "legal", "patient-request", "research
 _SKIPPED_SHOWN = 10
 #: A column of the screen is not narrower.
 _COLUMN = 38
+#: Stands for what must be typed.
+_HIDDEN = "\u2022"
 
 
 def show_part(session: Session, peer: Json, part: Json, count: int) -> None:
@@ -110,11 +112,13 @@ def _answer(session: Session, scan: Json, part: Json, patient: Json) -> str:
     name = safe(patient["name"]) or "this patient"
     while True:
         question = f"type the birth year of {name}, or the last four of the ID (? shows them)"
+        if _HIDDEN not in f"{patient['id']}{patient['birth_date']}":
+            question = f"type the whole name of {name}: there is no ID and no birth date"
         typed = read_line(question)
         if typed == "?":
             body = {"part": part["part"]}
             label = session.client.post("scans", scan["scan"], "reveal", body=body)
-            for one in label["patients"]:
+            for one in label.get("asked") or label["patients"]:
                 session.note(patient_line(one))
             continue
         if not typed:

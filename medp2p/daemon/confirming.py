@@ -12,6 +12,7 @@ import msgspec
 from medp2p import limits
 from medp2p.daemon import policy
 from medp2p.daemon.parts import Part
+from medp2p.dicom.agreement import date_digits
 from medp2p.dicom.compare import (
     Difference,
     Expectation,
@@ -46,8 +47,9 @@ class Confirmation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     purpose: str = ""
 
 
-def wanted(label: Label, settings: Mapping[str, str]) -> str:
+def wanted(part: Part, settings: Mapping[str, str]) -> str:
     """Return what must be given: "label", "expect", "typed" or "yes"."""
+    label = part.label
     mode = policy.setting(settings, "confirm")
     if mode == "none":
         return "yes"
@@ -55,24 +57,38 @@ def wanted(label: Label, settings: Mapping[str, str]) -> str:
         return "label"
     if mode == "expect":
         return "expect"
-    return "typed" if any(map(can_confirm, named(label))) else "yes"
+    people = persons(part)
+    if not people:
+        return "yes"
+    # Of whom nothing can be typed, only an expectation can tell.
+    whole = all(map(can_confirm, people)) and not label.left_out.patients
+    return "typed" if whole else "expect"
 
 
-def named(label: Label) -> tuple[Patient, ...]:
-    """Return the patients that the headers name; what a person typed was typed already."""
-    return tuple(line.patient for line in label.patients if not line.patient.anonymous)
+def persons(part: Part) -> tuple[Patient, ...]:
+    """Return everybody that is named: by headers, by a DICOMDIR, or typed for other files."""
+    known = [one for one in part.label.persons if not one.anonymous]
+    return tuple(dict.fromkeys((*known, *part.strangers)))
 
 
-def hidden(label: Label) -> dict[str, str]:
+def hidden(part: Part) -> dict[str, str]:
     """Return what is masked before the typing, and what is shown in its place.
 
-    Ids and birth dates, wherever they stand in texts; those of one or two characters would mask
-    half of the page.
+    Ids and birth dates in all spellings, wherever they stand in texts; those of one or two
+    characters would mask half of the page.
     """
     words = {}
-    for one in label.persons:
+    for one in (*part.label.persons, *part.people):
         shown = masked(one)
-        for before, after in ((one.id, shown.id), (one.birth_date, shown.birth_date)):
+        date = date_digits(one.birth_date)
+        year, month, day = date[:4], date[4:6], date[6:]
+        hide = "\u2022" * len(year)
+        for before, after in (
+            (one.id, shown.id),
+            (one.birth_date, shown.birth_date),
+            (date, hide + month + day),
+            (f"{year}-{month}-{day}", f"{hide}-{month}-{day}"),
+        ):
             if len(before) > 2:
                 words[before] = after
         if one.raw_id:
@@ -89,22 +105,22 @@ def check_confirmed(part: Part, given: Confirmation, settings: Mapping[str, str]
     """
     check_stops(part)
     _check_purpose(given, settings)
-    need = wanted(part.label, settings)
+    need = wanted(part, settings)
     if need == "label":
         raise CheckRefusedError(
             f"{part.label.loose} files have no DICOM header, and nobody said whose they are",
             hint="--patient-id, --patient-name and --birth-date, or --no-patient-data",
         )
     if given.expect:
-        _check_expected(part.label, given.expect)
+        _check_expected(part, given.expect)
         return "expect"
     if need == "expect":
         raise CheckRefusedError(
-            "this peer wants an expectation for every send",
+            "this send wants an expectation",
             hint="--expect-from FILE, or --expect-patient ID",
         )
     if given.answers:
-        _check_answers(part.label, given.answers)
+        _check_answers(part, given.answers)
         return "typed"
     if not given.yes:
         raise UsageError("not confirmed", hint="say --yes if the selection is right")
@@ -141,28 +157,32 @@ def _check_purpose(given: Confirmation, settings: Mapping[str, str]) -> None:
         )
 
 
-def _check_expected(label: Label, expected: Sequence[Expectation]) -> None:
+def _check_expected(part: Part, expected: Sequence[Expectation]) -> None:
     if len(expected) > limits.MAX_EXPECTATIONS:
         raise UsageError(f"more than {limits.MAX_EXPECTATIONS} expectations")
     for one in expected:
         check_expectation(one)
-    found = differences(label, expected)
+    found = differences(part.label, expected, part.strangers)
     if found:
         fields = ", ".join(dict.fromkeys(one.field for one in found))
         raise CheckRefusedError(f"the files are not what is expected: {fields}")
 
 
-def differences(label: Label, expected: Sequence[Expectation]) -> list[Difference]:
+def differences(
+    label: Label, expected: Sequence[Expectation], strangers: Sequence[Patient] = ()
+) -> list[Difference]:
     """Return what is not as expected of the patient that fits least; [] when all fit.
 
     Ids of files here are ids of this organisation: the domain of the recipient changes nothing.
     """
     if label.left_out.patients or label.left_out.studies:
         return [Difference("patient", "", "", "more patients or studies than a label holds")]
-    people = label.persons
+    people = (*label.persons, *strangers)
     if not people:
         return unmet(expected[0], ())
     for number, one in enumerate(people):
+        if one.anonymous and label.typed is not None:
+            continue  # whose those are was typed
         studies = _studies_of(label, number, one)
         misses = [unmet(expectation, (one,), studies) for expectation in expected]
         if all(misses):
@@ -176,8 +196,8 @@ def _studies_of(label: Label, number: int, patient: Patient) -> tuple[Study, ...
     return tuple(line.study for line in label.studies if line.patient == number)
 
 
-def _check_answers(label: Label, answers: Sequence[str]) -> None:
-    asked = [one for one in named(label) if can_confirm(one)]
+def _check_answers(part: Part, answers: Sequence[str]) -> None:
+    asked = persons(part)
     right = len(answers) == len(asked) and all(
         confirms(answer, one) for answer, one in zip(answers, asked, strict=True)
     )

@@ -25,7 +25,7 @@ from medp2p.dicom.checks import check, describe
 from medp2p.dicom.facts import Patient
 from medp2p.dicom.finding import LEVELS, Finding, files_of, finding
 from medp2p.dicom.label import Label, build_label, not_of
-from medp2p.dicom.patients import Item, split_by_patient
+from medp2p.dicom.patients import Group, Item, by_patient, split_by_patient, strangers
 from medp2p.errors import CheckRefusedError, SourceError, UsageError
 from medp2p.model import Kind
 from medp2p.parcel.record import Scan, Skipped
@@ -109,6 +109,8 @@ class Part:
         findings: All of them; the label has as many as fit.
         stops: Findings that nobody let pass.
         marks: Of its files, for addenda to come.
+        people: All spellings of all patients that headers and DICOMDIRs name.
+        strangers: Patients that a DICOMDIR names and no image is of.
     """
 
     found: Scan
@@ -116,6 +118,8 @@ class Part:
     findings: tuple[Finding, ...]
     stops: tuple[Finding, ...]
     marks: tuple[bytes, ...] = ()
+    people: tuple[Patient, ...] = ()
+    strangers: tuple[Patient, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +248,24 @@ def _part(
     if label.loose == 0:  # what was typed is about files without a patient of their own
         _check_typed(label)
         label = msgspec.structs.replace(label, typed=None, no_patient_data=False)
-    return Part(found=found, label=label, findings=findings, stops=stops, marks=told)
+    groups = by_patient(items)
+    return Part(
+        found=found,
+        label=label,
+        findings=findings,
+        stops=stops,
+        marks=told,
+        people=_people(items, groups),
+        strangers=tuple(dict.fromkeys(one for item in items for one in strangers(item, groups))),
+    )
+
+
+def _people(items: Sequence[Item], groups: Sequence[Group]) -> tuple[Patient, ...]:
+    said = [one for group in groups for one in group.spellings]
+    for item in items:
+        if item.facts.directory is not None:
+            said += item.facts.directory.patients
+    return tuple(dict.fromkeys(said))
 
 
 def _check_added(

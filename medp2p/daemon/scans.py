@@ -13,13 +13,12 @@ import trio
 from medp2p import limits
 from medp2p.daemon import policy, queueing, views
 from medp2p.daemon.again import Earlier
-from medp2p.daemon.confirming import Confirmation, check_confirmed, hidden, named, wanted
-from medp2p.daemon.labels import finding_view, label_view, masked_view, patient_view
+from medp2p.daemon.asking import part_view, skipped_view
+from medp2p.daemon.confirming import Confirmation, check_confirmed, persons
+from medp2p.daemon.labels import label_view, patient_view
 from medp2p.daemon.live import Bell
 from medp2p.daemon.parts import Part, Wishes, make_parts, without
 from medp2p.daemon.station import Station
-from medp2p.dicom.compare import can_confirm, masked
-from medp2p.dicom.facts import Patient
 from medp2p.dicom.patients import Item
 from medp2p.errors import (
     CheckRefusedError,
@@ -88,7 +87,6 @@ class Job:
 
     def view(self) -> views.Json:
         """Return the job as JSON."""
-        skipped = [item for part in self.parts for item in part.found.skipped]
         return {
             "scan": self.id,
             "peer": self.peer,
@@ -97,7 +95,7 @@ class Job:
             "bytes": self.file_bytes,
             "inspected": self.inspected,
             "entries": None if self.found is None else len(self.found.entries),
-            "skipped": [views.named(item.path) | {"why": item.why} for item in skipped],
+            "skipped": skipped_view(self.parts, self.settings),
             "parts": [part_view(n, one, self.settings) for n, one in enumerate(self.parts)],
             "error": None
             if self.error is None
@@ -244,7 +242,7 @@ class Scans:
             NotFoundError: No such scan or part.
         """
         job, station = self.get(scan_id), self._station
-        label = _part_of(job, part).label
+        mine = _part_of(job, part)
         peer = await station.read(peers.get, job.peer)
         await station.write(
             station.ledger.record,
@@ -254,7 +252,7 @@ class Scans:
             peer_key=peer.noise_key,
             detail={"scan": job.id, "part": part},
         )
-        return label_view(label)
+        return label_view(mine.label) | {"asked": [patient_view(one) for one in persons(mine)]}
 
     async def check(self, actor: Actor, scan_id: str, part: int, given: Confirmation) -> None:
         """Find out whether a part is confirmed, before any part of its scan is queued.
@@ -343,38 +341,6 @@ class Scans:
         own_id = job.id if part == 0 else new_transfer_id(station.random_bytes)
         await station.write(queueing.keep, station, actor, own_id, mine, queued, detail)
         return queued.row
-
-
-def part_view(number: int, part: Part, settings: Mapping[str, str]) -> views.Json:
-    """Return a part as JSON; ids and birth dates are masked where they must be typed."""
-    need = wanted(part.label, settings)
-    mask = need == "typed" and not part.stops
-    view: views.Json = {
-        "part": number,
-        "files": part.found.files,
-        "bytes": part.found.file_bytes,
-        "skipped": len(part.found.skipped),
-        "wants": need,
-        "asked": [patient_view(one) for one in _asked(part)],
-        "purpose_wanted": policy.setting(settings, "domain") == "external",
-        "masked": mask,
-        "stops": sorted({one.code for one in part.stops}),
-        "findings": [finding_view(one) for one in part.findings],
-        "label": label_view(part.label),
-    }
-    if not mask:
-        return view
-    view = masked_view(view, hidden(part.label))
-    for line, one in zip(view["label"]["patients"], part.label.patients, strict=True):
-        line.update(patient_view(masked(one.patient)))
-    for line, one_asked in zip(view["asked"], _asked(part), strict=True):
-        line.update(patient_view(masked(one_asked)))
-    return view
-
-
-def _asked(part: Part) -> list[Patient]:
-    """Return the patients of whom something must be typed."""
-    return [one for one in named(part.label) if can_confirm(one)]
 
 
 def _part_of(job: Job, number: int) -> Part:

@@ -197,17 +197,22 @@ def _difference(field: str, expected: str, found: str, text: str | None = None) 
 def confirms(typed: str, patient: Patient) -> bool:
     """Return whether typed text is the birth year or the last four of the patient's id.
 
-    Of an id with fewer than four letters and digits all of it is wanted. Nothing typed confirms
-    nothing, and so does a patient without id and birth date.
+    Of an id with fewer than four letters and digits all of it is wanted; of a patient with neither
+    of them, the whole name. Nothing typed confirms nothing.
     """
     given = _plain(typed)
-    allowed = [answer for answer in (_last_four(patient), _birth_year(patient)) if answer]
+    allowed = _answers(patient)
     return any(hmac.compare_digest(given.encode(), answer.encode()) for answer in allowed)
 
 
 def can_confirm(patient: Patient) -> bool:
     """Return whether there is anything that could be typed for this patient."""
-    return bool(_last_four(patient) or _birth_year(patient))
+    return bool(_answers(patient))
+
+
+def _answers(patient: Patient) -> list[str]:
+    found = [answer for answer in (_last_four(patient), _birth_year(patient)) if answer]
+    return found or list(filter(None, [_plain(patient.name)]))
 
 
 def masked(patient: Patient) -> Patient:

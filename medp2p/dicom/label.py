@@ -213,10 +213,20 @@ def _flags(items: Sequence[Item], findings: Sequence[Finding]) -> tuple[str, ...
 
 
 def _count_loose(items: Sequence[Item]) -> int:
+    """Count the files of which no header says whose they are.
+
+    A DICOMDIR is one only where it is alone: what it names besides is a finding.
+    """
+    loose = 0
     groups = split_by_patient(items)
-    if not groups or groups[-1].patient is not None:
-        return 0
-    return sum(items[number].facts.kind != "dicomdir" for number in groups[-1].files)
+    alone = not any(group.patient for group in groups)
+    for group in groups:
+        if group.patient is None:
+            kinds = [items[number].facts.kind for number in group.files]
+            loose += len(kinds) if alone else len(kinds) - kinds.count("dicomdir")
+        elif group.patient.anonymous:
+            loose += len(group.files)
+    return loose
 
 
 # --- as bytes -----------------------------------------------------------------------------

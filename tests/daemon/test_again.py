@@ -67,7 +67,7 @@ async def test_the_same_scan_to_another_peer(tmp_path: Path) -> None:
 
 async def test_a_scan_that_is_not_kept_cannot_be_sent_again(tmp_path: Path) -> None:
     async with pair_of(tmp_path) as (_it, a, _b):
-        first = await a.send("b", study(tmp_path / "src", 1))
+        first = await a.send("b", study(tmp_path / "src", 2))
         await a.until(first, State.SEALED)
         row = a.row(first)
         assert row is not None

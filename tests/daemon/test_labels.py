@@ -1,6 +1,8 @@
 """Labels from real files, in one process: inspecting, confirming, the grace time, the audit."""
 
+import base64
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from medp2p.identity import encode_peer_id
 from medp2p.model import State
 from medp2p.parcel.heads import Heads
 from medp2p.parcel.scan import scan
-from tests.helpers.dicoms import SMALL, dataset, element, file_of, pixels
+from tests.helpers.dicoms import DISC, SMALL, dataset, element, file_of, pixels
 from tests.helpers.stations import ANNA, Workstation, all_of, lab, now_ms, pair_of
 
 IMAGE = file_of(dataset() + pixels())
@@ -243,6 +245,42 @@ async def test_parts_are_queued_once_each(tmp_path: Path, study: Path) -> None:
             await b.until(row["id"], State.SEALED)
             out = await b.released(row["id"], tmp_path / "out")
             assert len(list(out.rglob("*.dcm"))) == row["files"]
+
+
+async def test_nothing_that_must_be_typed_is_shown_anywhere(tmp_path: Path, study: Path) -> None:
+    """Other spellings, names of skipped entries and scans that are blocked are masked too."""
+    spelled = {0x00080018: ("UI", "1.2.3.9.77"), 0x00100020: ("LO", "12 3456")}
+    (study / "123456 other.dcm").write_bytes(file_of(dataset(spelled) + pixels()))  # type: ignore[arg-type]
+    (study / "Doe 12 3456 1970-02-03.lnk").symlink_to("/nowhere")
+    (study / "cut 19700203.dcm").write_bytes(IMAGE[:-4])
+    async with pair_of(tmp_path) as (_, a, _b):
+        await a.set("b", confirm="typed")
+        view = await finished(a, study)
+        (part,) = view["parts"]
+        assert "truncated" in part["stops"]
+        assert part["masked"] is True
+        (skipped,) = view["skipped"]
+        said = str(view) + base64.b64decode(skipped["path_b64"]).decode()
+        for word in ("123456", "12 3456", "1970"):
+            assert word not in said
+        shown = await a.desk.reveal(ANNA, str(view["scan"]), 0)
+        assert shown["asked"][0]["id"] in ("123456", "12 3456")
+
+
+async def test_a_directory_that_names_strangers_stops(tmp_path: Path) -> None:
+    disc = tmp_path / "disc"
+    disc.mkdir()
+    shutil.copy2(DISC / "DICOMDIR", disc)
+    (disc / "a.dcm").write_bytes(IMAGE)
+    async with pair_of(tmp_path) as (_, a, _b):
+        await a.set("b", allow="directory-patients")
+        view = await finished(a, disc)
+        assert "directory-patients" in view["parts"][0]["stops"]
+        view = await finished(a, disc, allow=["directory-patients"])
+        assert view["parts"][0]["stops"] == []
+        jane = {"expect": [{"patient_id": "123456"}]}
+        with pytest.raises(CheckRefusedError, match="patient_id"):
+            await a.desk.send(ANNA, view["scan"], "b", "", "routine", 0, jane)
 
 
 async def test_another_peer_of_the_name_gets_nothing(tmp_path: Path, study: Path) -> None:

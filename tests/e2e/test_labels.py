@@ -188,7 +188,11 @@ def test_files_without_a_header(pair: tuple[Workstation, Workstation], tmp_path:
     assert bare.code == 5
     assert "--no-patient-data" in bare.err
     assert ct.cli(*words, "--patient-id", "7").code == 2, "one identifier is none"
-    named = ct.cli(*words, "--patient-id", "7", "--birth-date", "1990-01-02").ok()
+    typed = ("--patient-id", "7", "--birth-date", "1990-01-02")
+    assert ct.cli(*words, *typed).code == 5, "--yes alone does not say that it is that patient"
+    assert ct.cli(*words, "--patient-id", "7", "--birth-date", "1990-02-30").code == 2
+    assert ct.cli(*words, *typed, "--expect-patient", "8").code == 5
+    named = ct.cli(*words, *typed, "--expect-patient", "7").ok()
     there = ward.wait_state("inbox", named.document["id"], "sealed")
     assert there["label"]["typed"]["id"] == "7"
     assert there["label"]["typed"]["birth_date"] == "19900102"

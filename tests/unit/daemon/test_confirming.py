@@ -7,7 +7,7 @@ import pytest
 from medp2p.daemon.confirming import Confirmation, check_confirmed, hidden, wanted
 from medp2p.daemon.parts import Part
 from medp2p.dicom.compare import Expectation
-from medp2p.dicom.facts import Patient
+from medp2p.dicom.facts import Directory, FileFacts, Patient
 from medp2p.dicom.finding import Finding
 from medp2p.dicom.label import build_label
 from medp2p.dicom.patients import Item
@@ -24,15 +24,25 @@ EMPTY = Scan(
 )  # fmt: skip
 
 
-def part_of(*items: Item, stops: tuple[Finding, ...] = (), no_patient_data: bool = False) -> Part:
-    label = build_label(items, no_patient_data=no_patient_data)
-    return Part(found=EMPTY, label=label, findings=stops, stops=stops)
+def part_of(
+    *items: Item,
+    stops: tuple[Finding, ...] = (),
+    no_patient_data: bool = False,
+    typed: Patient | None = None,
+    strangers: tuple[Patient, ...] = (),
+) -> Part:
+    label = build_label(items, no_patient_data=no_patient_data, typed=typed)
+    return Part(found=EMPTY, label=label, findings=stops, stops=stops, strangers=strangers)
 
 
 IMAGES = part_of(image("d/a", JANE))
 BARE = part_of(other("a"))
 NOBODY = part_of(other("a"), no_patient_data=True)
 REMOVED = part_of(image("d/a", NAMELESS))
+NAME_ONLY = part_of(image("d/a", Patient(name="Doe^Jane")))
+NO_LETTERS = part_of(image("d/a", Patient(id="---")))
+DIRECTORY = Item(b"d/DICOMDIR", FileFacts(kind="dicomdir", directory=Directory(patients=(JANE,))))
+STRANGER = part_of(image("d/a", JANE), strangers=(JOHN,))
 YES = Confirmation(yes=True)
 TYPED = Confirmation(answers=("1970",))
 EXPECTED = Confirmation(expect=(Expectation(patient_id="123456"),))
@@ -56,7 +66,20 @@ REFUSED, USAGE = CheckRefusedError, UsageError
         ("typed", NOBODY, YES, "yes"),
         ("typed", NOBODY, Confirmation(), USAGE),
         ("typed", NOBODY, EXPECTED, REFUSED),
-        ("typed", REMOVED, YES, "yes"),
+        ("typed", REMOVED, YES, REFUSED),
+        ("typed", part_of(image("d/a", NAMELESS), no_patient_data=True), YES, "yes"),
+        ("typed", NAME_ONLY, YES, REFUSED),
+        ("typed", NAME_ONLY, Confirmation(answers=("Doe Jane",)), "typed"),
+        ("typed", NO_LETTERS, YES, REFUSED),
+        ("typed", NO_LETTERS, Confirmation(answers=("",)), REFUSED),
+        ("typed", NO_LETTERS, Confirmation(expect=(Expectation(patient_id="---"),)), "expect"),
+        ("typed", part_of(other("a"), typed=JANE), YES, REFUSED),
+        ("typed", part_of(other("a"), typed=JANE), TYPED, "typed"),
+        ("typed", part_of(other("a"), typed=JANE), EXPECTED, "expect"),
+        ("typed", part_of(DIRECTORY), YES, REFUSED),
+        ("none", STRANGER, EXPECTED, REFUSED),
+        ("typed", STRANGER, TYPED, REFUSED),
+        ("typed", STRANGER, Confirmation(answers=("1970", "1950")), "typed"),
         ("expect", IMAGES, YES, REFUSED),
         ("expect", IMAGES, TYPED, REFUSED),
         ("expect", IMAGES, EXPECTED, "expect"),
@@ -119,12 +142,12 @@ def test_each_of_several_patients_must_be_expected_or_typed() -> None:
 
 
 def test_what_is_wanted_and_what_is_masked() -> None:
-    assert wanted(IMAGES.label, {}) == "typed"
-    assert wanted(BARE.label, {}) == "label"
-    assert wanted(BARE.label, {"confirm": "none"}) == "yes"
-    assert wanted(REMOVED.label, {}) == "yes"
-    assert wanted(IMAGES.label, {"confirm": "expect"}) == "expect"
-    words = hidden(IMAGES.label)
-    assert set(words) == {"123456", "19700203"}
+    assert wanted(IMAGES, {}) == "typed"
+    assert wanted(BARE, {}) == "label"
+    assert wanted(BARE, {"confirm": "none"}) == "yes"
+    assert wanted(REMOVED, {}) == "label"
+    assert wanted(IMAGES, {"confirm": "expect"}) == "expect"
+    words = hidden(IMAGES)
+    assert set(words) == {"123456", "19700203", "1970-02-03"}
     assert not [shown for shown in words.values() if "1970" in shown or "3456" in shown]
-    assert hidden(part_of(image("d/a", Patient(id="1", name="x"))).label) == {}
+    assert hidden(part_of(image("d/a", Patient(id="1", name="x")))) == {}

@@ -128,7 +128,11 @@ def test_what_confirms_nothing(typed: str) -> None:
 def test_short_ids_and_nothing_to_type() -> None:
     assert confirms("A7", Patient(id="a-7"))
     assert not confirms("", Patient())
-    assert not can_confirm(Patient(name="Doe"))
+    assert not can_confirm(Patient(id="---"))
+    assert can_confirm(Patient(name="Doe^Jane"))
+    assert confirms("doe jane", Patient(id="-", name="Doe^Jane"))
+    assert not confirms("doe", Patient(name="Doe^Jane"))
+    assert not confirms("Doe^Jane", JANE)
     assert can_confirm(JANE)
 
 
