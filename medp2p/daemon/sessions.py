@@ -73,7 +73,7 @@ class Sessions:
                 station.book.routes(peer),
                 identity=Identity(station.keys.noise_private, station.keys.noise_public),
                 peer_key=peer.noise_key,
-                hello=station.hello(kind, transfer),
+                hello=station.hello(peer.noise_key, kind, transfer),
                 lowest_version=max(PROTOCOL_LOWEST, peer.highest_version),
                 name=peer.name,
             )

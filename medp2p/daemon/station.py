@@ -123,8 +123,8 @@ class Station:
 
         return await trio.to_thread.run_sync(run, limiter=self.read_limiter)
 
-    def hello(self, kind: str, transfer: str | None = None) -> Hello:
-        """Return our first message for a conversation of this kind."""
+    def hello(self, key: bytes, kind: str, transfer: str | None = None) -> Hello:
+        """Return our first message to a peer for a conversation; it tells our rule for it."""
         return Hello(
             software=f"medp2p {__version__}",
             features=FEATURES,
@@ -136,6 +136,7 @@ class Station:
             name=self.config.name,
             department=self.config.department,
             place=self.config.place,
+            release_policy="automatic" if key in self.auto_release else "manual",
         )
 
     def count_bug(self) -> None:
@@ -159,12 +160,9 @@ class Station:
         return self.stopping
 
     def answer(self, key: bytes, theirs: Hello) -> Hello:
-        """Return our answer to a peer's hello: the same conversation, and our rule for it."""
+        """Return our answer to a peer's hello: the same conversation."""
         return msgspec.structs.replace(
-            self.hello(theirs.kind),
-            transfer=theirs.transfer,
-            index=theirs.index,
-            release_policy="automatic" if key in self.auto_release else "manual",
+            self.hello(key, theirs.kind), transfer=theirs.transfer, index=theirs.index
         )
 
     async def touch(self, transfer: str) -> None:
