@@ -34,10 +34,14 @@ Progress = Callable[[int], None]
 
 
 class Inspectors:
-    """The children of one daemon, started when they are first needed."""
+    """The children of one daemon, started when they are first needed.
 
-    def __init__(self) -> None:
-        self._children = [Inspector() for _ in range(limits.DICOM_CHILDREN)]
+    Args:
+        children: In tests: those of all daemons of one process.
+    """
+
+    def __init__(self, children: Sequence[Inspector] = ()) -> None:
+        self._children = list(children) or [Inspector() for _ in range(limits.DICOM_CHILDREN)]
         self._known: OrderedDict[_Key, tuple[FileFacts, bytes | None]] = OrderedDict()
         self._lock = threading.Lock()
         self._limiter = trio.CapacityLimiter(2 * limits.DICOM_CHILDREN)

@@ -340,7 +340,7 @@ async def visiting(folder: Path) -> AsyncIterator[tuple[Workstation, Puppet, Pat
         assert puppet.stats.bugs == 0
 
 
-async def few_calls(puppet: Puppet, most: int, seconds: float = 2.0) -> None:
+async def few_calls(puppet: Puppet, most: int, seconds: float = 1.5) -> None:
     """Check that a failing puppet is not called again and again."""
     await until(lambda: puppet.calls)
     with trio.move_on_after(seconds):
@@ -356,7 +356,7 @@ async def test_a_receiver_that_hangs_up_is_called_with_pauses(tmp_path: Path) ->
         puppet.script = hang_up
         transfer = await a.send("puppet", study)
         commits = a.station.store.commits
-        await few_calls(puppet, 3)
+        await few_calls(puppet, 2)
         assert a.station.store.commits - commits < 60
         assert a.state(transfer) is State.WAITING
 

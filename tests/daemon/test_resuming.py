@@ -147,7 +147,7 @@ async def test_the_sender_lost_its_digests_and_reads_them_again(tmp_path: Path) 
         await whole(it, a, b, transfer)
 
 
-@pytest.mark.parametrize("damage", ["gone", "header", "longer"])
+@pytest.mark.parametrize("damage", ["gone", "header"])
 async def test_a_damaged_part_fails_and_says_so(tmp_path: Path, damage: str) -> None:
     async with pair_of(tmp_path) as (it, a, b):
         transfer = await halfway(it, a, b, 24 * MIB, 16 * MIB)
@@ -159,7 +159,7 @@ async def test_a_damaged_part_fails_and_says_so(tmp_path: Path, damage: str) -> 
             part.unlink()
         else:
             content = bytearray(part.read_bytes())
-            content[40:41] = b"?" if damage == "header" else content[40:41] * 2
+            content[40:41] = b"?"
             part.write_bytes(content)
         a.wire.go()
         a.wire.down = False

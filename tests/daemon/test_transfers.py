@@ -79,7 +79,7 @@ async def test_a_whole_transfer_and_its_facts_on_both_sides(tmp_path: Path) -> N
         assert (await b.desk.audit_verify())["ok"]
 
 
-@pytest.mark.parametrize("size", [0, 1, limits.CHUNK_BYTES - 512, 3 * limits.CHUNK_BYTES + 1])
+@pytest.mark.parametrize("size", [0, limits.CHUNK_BYTES - 512, 3 * limits.CHUNK_BYTES + 1])
 async def test_sizes_at_the_edges_of_chunks(tmp_path: Path, size: int) -> None:
     async with pair_of(tmp_path) as (it, a, b):
         study = it.source("study", {"x": random_bytes(size)})
@@ -249,6 +249,7 @@ async def test_cancelled_in_the_middle(tmp_path: Path) -> None:
 async def test_cancelled_in_the_middle_while_the_receiver_is_off(tmp_path: Path) -> None:
     async with pair_of(tmp_path) as (it, a, b):
         transfer = await moving(it, a, b)
+        await a.wire.cut()
         await b.stop()
         a.wire.go()
         await a.desk.cancel(ANNA, transfer)
@@ -318,7 +319,7 @@ async def test_several_at_once_in_both_directions(tmp_path: Path) -> None:
         for one, other in ((a, b), (b, c), (a, c)):
             await it.pair(one, other, accept="auto")
         sent: list[tuple[Workstation, Workstation, str, Path]] = []
-        for number in range(4):
+        for number in range(2):
             for one, other in ((a, b), (b, a), (c, a), (b, c)):
                 name = f"{number}{one.name}{other.name}"
                 content = random_bytes(1_500_000 + number, len(sent))

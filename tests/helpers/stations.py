@@ -5,6 +5,7 @@ sends passes a wire that counts, holds and cuts at an exact byte. Waits are on c
 deadline; the clock is the real one.
 """
 
+import atexit
 import hashlib
 import os
 import secrets
@@ -18,12 +19,14 @@ from typing import Any
 
 import trio
 
+from medp2p import limits
 from medp2p.daemon import expiring, keeping, releasing, views, withdrawing
 from medp2p.daemon.book import Book
 from medp2p.daemon.config import load_config
 from medp2p.daemon.desk import Desk
 from medp2p.daemon.events import Events
 from medp2p.daemon.home import Home, check_keys, init_home, open_home
+from medp2p.daemon.inspecting import Inspectors
 from medp2p.daemon.ledger import Ledger
 from medp2p.daemon.outbox import Outbox
 from medp2p.daemon.pairing import PairingDesk
@@ -32,6 +35,7 @@ from medp2p.daemon.scans import Scans
 from medp2p.daemon.sessions import Sessions
 from medp2p.daemon.station import Station
 from medp2p.daemon.tending import tend
+from medp2p.dicom.worker import Inspector
 from medp2p.identity import encode_peer_id
 from medp2p.model import ENDED, WHOLE, Actor, Direction, State
 from medp2p.net.dial import Identity, Route
@@ -51,6 +55,10 @@ SOON_SECONDS = 30.0
 #: Nothing left to do, or whole there.
 OVER = (*ENDED, *WHOLE)
 Step = Callable[[str], None]
+#: What reads headers for all workstations: starting one takes longer than most tests.
+READERS = [Inspector() for _ in range(limits.DICOM_CHILDREN)]
+for _reader in READERS:
+    atexit.register(_reader.close)
 #: When the files of a test were written last.
 OLD_NS = 1_700_000_000_123_456_789
 
@@ -229,7 +237,6 @@ class Workstation:
             with self.scope:
                 await self._run()
         finally:
-            self.station.inspectors.close()
             self.station.store.close()
             self.stopped.set()
 
@@ -419,6 +426,7 @@ def make_station(home: Home, step: Step, now_ms: Callable[[], int]) -> Station:
         random_bytes=os.urandom,
         describe=views.transfer,
         describe_peer=views.peer,
+        inspectors=Inspectors(READERS),
         started_ms=now_ms(),
     )
 
