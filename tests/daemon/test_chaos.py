@@ -14,11 +14,11 @@ from tests.helpers.stations import ANNA, Lab, Workstation, pair_of, random_bytes
 
 MIB = limits.MIB
 #: How a transfer may end: at its sender, and at its receiver. What was sealed at the very moment
-#: of a cancel stays sealed, and both say so.
+#: of a cancel is recalled there.
 ENDS = {
     (State.SEALED, State.SEALED),
     (State.CANCELLED, State.CANCELLED),
-    (State.CANCELLED, State.SEALED),
+    (State.CANCELLED, State.RECALLED),
     (State.CANCELLED, State.DECLINED),
     (State.CANCELLED, State.DISCARDED),
     (State.CANCELLED, None),
