@@ -152,6 +152,7 @@ def test_labels_and_expectations_are_nowhere_in_clear(hospital: Hospital, tmp_pa
     check("sealed")
     assert ward.row("inbox", transfer)["label"]["patients"][0]["name"] == name
     # The typed words stand in the arguments of the command, for which there is --expect-from.
+    ct.cli("peers", "set", "ward-a", "confirm=none").ok()
     answer = ct.cli(
         "send", "ward-a", tmp_path / "plain.txt", "--yes", "--no-wait",
         "--patient-id", number, "--patient-name", typed,
