@@ -51,7 +51,25 @@ def _sealed(tx: Tx, station: Station, row: TransferRow, statement: Statement) ->
     if row.state in ENDED:  # it crossed our cancel or failure
         recalling.crossed(tx, station, row, statement, released=False)
         return
-    if row.root is not None and statement.root != row.root:
+    root, time_ms = statement.root or b"", statement.time_ms
+    if row.root is None:  # a restored backup, or a lie: only our own root tells
+        papers.put_claim(tx, station, row.id, root, time_ms)
+        record(tx, station, row, "seal", PEER, "unproved", {"root": root.hex()})
+        return
+    seal(tx, station, row, root, time_ms)
+
+
+def seal(tx: Tx, station: Station, row: TransferRow, root: bytes, time_ms: int) -> None:
+    """Call a transfer sealed that its receiver calls so, if both roots are one.
+
+    Args:
+        tx: Write transaction.
+        station: Ours.
+        row: It has a root of our own, and no end.
+        root: As the receiver says.
+        time_ms: When it was sealed, by the receiver's clock.
+    """
+    if root != row.root:
         wrong = IntegrityError("the receiver sealed something else: its root differs from ours")
         end(
             tx, station, row, State.FAILED, event="seal", actor=PEER, outcome="failure", error=wrong
@@ -66,15 +84,11 @@ def _sealed(tx: Tx, station: Station, row: TransferRow, statement: Statement) ->
         state=row.state if asked else State.SEALED,
         reason=row.reason if asked else None,
         error=None,
-        root=statement.root,
-        sealed_ms=statement.time_ms,
+        sealed_ms=time_ms,
         finished_ms=now,
         updated_ms=now,
     )
-    # Without a root of our own (a restored backup) the receiver's signature stands alone.
-    own = {} if row.root is not None else {"root_of_ours": "lost"}
-    detail: dict[str, object] = {"root": (statement.root or b"").hex(), **own}
-    record(tx, station, row, "seal", PEER, detail=detail)
+    record(tx, station, row, "seal", PEER, detail={"root": root.hex()})
 
 
 def _opened(tx: Tx, station: Station, row: TransferRow, statement: Statement) -> None:

@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 SUMMARY, MANIFEST, SOURCES, FILE_KEY = "summary", "manifest", "sources", "filekey"
 RELEASED, DETAIL, TARGET = "released", "detail", "target"
+CLAIM = "claim"
 #: What the look after the seal has found; where a person wants a transfer released after it.
 CHECK, RELEASE_TO = "check", "release-to"
 #: Of a release (owner "release N"): its folder; that and its files, while they are to be removed.
@@ -73,6 +74,17 @@ def need(tx: Tx, station: Station, owner: str, name: str) -> bytes:
     return data
 
 
+def put_claim(tx: Tx, station: Station, transfer: str, root: bytes, time_ms: int) -> None:
+    """Keep that the receiver calls a transfer sealed, and under which root, until it is proved."""
+    put_spool(tx, station, transfer, CLAIM, root + time_ms.to_bytes(8, "big"))
+
+
+def claim(tx: Tx, station: Station, transfer: str) -> tuple[bytes, int] | None:
+    """Return the root and the time that the receiver claims, or None."""
+    kept = get(tx, station, transfer, CLAIM)
+    return None if kept is None else (kept[:-8], int.from_bytes(kept[-8:], "big"))
+
+
 def close_papers(tx: Tx, station: Station, row: TransferRow) -> None:
     """Move everything of a transfer under the vault key; its file key and journal go.
 
@@ -80,7 +92,7 @@ def close_papers(tx: Tx, station: Station, row: TransferRow) -> None:
     """
     for name in (SUMMARY, MANIFEST, INSTANCES):
         _to_vault(tx, station, row.id, name)
-    transfers.delete_blobs(tx, row.id, [FILE_KEY])
+    transfers.delete_blobs(tx, row.id, [FILE_KEY, CLAIM])
     if row.direction is Direction.OUT:
         journal.forget(tx, row.id)
     if row.scan_id is not None and transfers.unfinished_of_scan(tx, row.scan_id) <= 1:

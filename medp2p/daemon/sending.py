@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import trio
 
 from medp2p import layout, limits
-from medp2p.daemon import endings, exchange, papers, statements
+from medp2p.daemon import applying, endings, exchange, papers, statements
 from medp2p.daemon.groups import one_error
 from medp2p.daemon.outflow import Outflow
 from medp2p.daemon.station import PEER, RULE, Station
@@ -140,9 +140,38 @@ class Sending:
                 await self._unexpected(item)
 
     async def _ended_there(self) -> None:
-        """It is over at the receiver, and none of its facts has told us how."""
+        """It is over at the receiver; if none of its facts has told us how, that is an end."""
+        claim = await self.station.read(papers.claim, self.station, self.transfer)
+        if claim is not None:
+            await self._prove(claim)
         await self.station.write(self._aborted, Abort("ended", ""))
         await self.station.touch(self.transfer)
+
+    async def _prove(self, claim: tuple[bytes, int]) -> None:
+        """The receiver has it, and we have lost the root (a restored backup): read all again."""
+        station = self.station
+        row = await station.read(transfers.get, self.transfer)
+        offer = await station.read(papers.summary, station, self.transfer)
+        geometry = await station.read(papers.layout, station, self.transfer)
+        scan = await station.read(papers.scan, station, row.scan_id or "")
+        outflow = Outflow(
+            station, self.link, self.transfer, geometry, scan, offer.salt, offer.offer
+        )
+        failure: SourceChangedError | None = None
+        try:
+            await station.write(self._proved, await outflow.send([]), claim)
+        except SourceChangedError as error:
+            failure = error
+        finally:
+            outflow.close()
+        if failure is not None:
+            await station.write(self._fail, failure)
+
+    def _proved(self, tx: Tx, root: bytes, claim: tuple[bytes, int]) -> None:
+        row = transfers.get(tx, self.transfer)
+        if row.state not in ENDED and row.state not in WHOLE:
+            row = transfers.update(tx, row.id, root=root)
+            applying.seal(tx, self.station, row, *claim)
 
     async def _pages(self, held: int) -> None:
         entries = await self.station.read(papers.manifest, self.station, self.transfer)
