@@ -420,6 +420,27 @@ async def test_a_receipt_for_something_else(tmp_path: Path, kind: str) -> None:
         assert row.error["code"] == "integrity"
 
 
+async def test_a_receipt_for_what_was_never_sent(tmp_path: Path) -> None:
+    """Who has not got the bytes cannot know the root: all is read to find out."""
+    async with visiting(tmp_path) as (a, puppet, study):
+
+        async def lie(talk: Talk) -> None:
+            await talk.exchange()
+            offer = await talk.next()
+            assert isinstance(offer, Offer)
+            parties = {"sender": a.key, "receiver": puppet.key}
+            fact = puppet.state(a, offer, "sealed", 1, root=bytes(32), **parties)
+            await talk.link.send(Facts([fact], last=True))
+            await talk.link.send(Answer("ended"))
+            await talk.end()
+
+        puppet.script = lie
+        transfer = await a.send("puppet", study)
+        await a.until(transfer, State.FAILED)
+        assert ("seal", "unproved") in a.audit(transfer)
+        assert ("seal", "ok") not in a.audit(transfer)
+
+
 async def test_acknowledging_nothing_leads_to_no_endless_talk(tmp_path: Path) -> None:
     rounds = 0
 

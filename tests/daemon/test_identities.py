@@ -13,7 +13,7 @@ from medp2p.errors import LinkLostError, UnknownPeerError
 from medp2p.model import State
 from medp2p.net.dial import DialError
 from tests.helpers.puppets import Parcel, Puppet, id_of
-from tests.helpers.stations import ANNA, Lab, Workstation, lab, pair_of, until
+from tests.helpers.stations import ANNA, Lab, Workstation, lab, pair_of, random_bytes, until
 
 SMALL: dict[str, bytes | int] = {"x": b"x"}
 
@@ -96,6 +96,35 @@ async def test_a_home_put_back_from_a_backup_is_an_alarm(tmp_path: Path, first: 
         await b.until(transfer, State.OFFERED)
         await a.desk.cancel(ANNA, transfer)
         await b.until(transfer, State.CANCELLED)
+
+
+@pytest.mark.parametrize("changed", [False, True])
+async def test_a_sender_put_back_amid_a_transfer_proves_the_receipt(
+    tmp_path: Path, changed: bool
+) -> None:
+    """It has lost its root, and the receiver's word alone is not enough."""
+    async with pair_of(tmp_path) as (it, a, b):
+        await b.stop()
+        study = it.source("study", {"x": random_bytes(3 << 20)})
+        transfer = await a.send("b", study)
+        await a.until(transfer, State.WAITING)
+        await a.stop()
+        backup = copy_of(a, "backup")
+        await it.start(b)
+        await it.start(a)
+        await a.until(transfer, State.SEALED)
+        await until(lambda: b.facts(transfer) == [("us", "sealed", True)])
+        root = b.row(transfer).root  # type: ignore[union-attr]
+        await a.stop()
+        shutil.rmtree(a.home.path)
+        backup.path.rename(a.home.path)
+        if changed:
+            (study / "x").write_bytes(random_bytes(3 << 20, 2))
+        await it.start(a)
+        await a.until(transfer, State.FAILED if changed else State.SEALED)
+        assert ("seal", "unproved") in a.audit(transfer)
+        assert (a.row(transfer).root == root) is not changed  # type: ignore[union-attr]
+        assert b.state(transfer) is State.SEALED
 
 
 async def test_a_receiver_put_back_amid_a_transfer_takes_it_anew(tmp_path: Path) -> None:
