@@ -131,6 +131,26 @@ async def test_stopped_in_the_middle_and_started_again(tmp_path: Path, side: str
         assert a.wire.sent - before <= (left or 32 * MIB) * OVERHEAD + MIB
 
 
+async def test_a_sender_that_vanished_without_a_word_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a power cut: the old connection still seems to be there, and nobody answers."""
+    monkeypatch.setattr(limits, "CLONE_PING_SECONDS", 0.3)
+    async with pair_of(tmp_path) as (it, a, b):
+        transfer = await halfway(it, a, b, 24 * MIB, 16 * MIB)
+        await until(lambda: ranges_bytes(b.missing(transfer)) < 12 * MIB, "a group")
+        a.wire.mute = True
+        await a.stop()
+        a.wire.mute = False
+        a.wire.go()
+        assert b.state(transfer) is State.RECEIVING
+        before, left = a.wire.sent, ranges_bytes(b.missing(transfer))
+        await it.start(a)
+        await whole(it, a, b, transfer)
+        assert a.wire.sent - before <= left * OVERHEAD + MIB
+        assert a.alarms() == b.alarms() == []
+
+
 async def test_the_sender_lost_its_digests_and_reads_them_again(tmp_path: Path) -> None:
     """A crash may cost the sender the digests of up to a group of chunks that it sent."""
     async with pair_of(tmp_path) as (it, a, b):

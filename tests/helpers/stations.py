@@ -89,13 +89,16 @@ class Wire:
         hold_at: No byte beyond so many is taken; None: all are.
         cut_at: Once so many have passed, all is cut and stays down.
         down: Nothing gets through, new connections neither.
+        mute: Connections that end here stay open at the other side, which learns nothing.
+        lost: Those connections; they are closed at the end of the test.
     """
 
     def __init__(self) -> None:
         self.sent = self.dials = 0
         self.hold_at: int | None = None
         self.cut_at: int | None = None
-        self.down = False
+        self.down = self.mute = False
+        self.lost: list[ByteStream] = []
         self.streams: set[WiredStream] = set()
         self._change = trio.Event()
 
@@ -151,9 +154,12 @@ class WiredStream:
         return count
 
     async def aclose(self) -> None:
-        """See ByteStream."""
+        """See ByteStream. Not while the wire is mute: then the other side hears nothing of it."""
         self._wire.streams.discard(self)
-        await self._inner.aclose()
+        if self._wire.mute:
+            self._wire.lost.append(self._inner)
+        else:
+            await self._inner.aclose()
 
 
 @dataclass(frozen=True)
@@ -523,6 +529,8 @@ async def lab(folder: Path, *, seconds: float = 2 * SOON_SECONDS) -> AsyncIterat
             for each in it.all:
                 if not each.stopped.is_set():
                     await each.stop()
+            for stream in (stream for each in it.all for stream in each.wire.lost):
+                await stream.aclose()
             nursery.cancel_scope.cancel()
     assert [each.station.bugs for each in it.all] == [0] * len(it.all)
 
