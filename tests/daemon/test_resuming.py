@@ -136,6 +136,7 @@ async def test_a_sender_that_vanished_without_a_word_comes_back(
 ) -> None:
     """As after a power cut: the old connection still seems to be there, and nobody answers."""
     monkeypatch.setattr(limits, "CLONE_PING_SECONDS", 0.3)
+    monkeypatch.setattr(limits, "CLEANUP_SECONDS", 0.3)
     async with pair_of(tmp_path) as (it, a, b):
         transfer = await halfway(it, a, b, 24 * MIB, 16 * MIB)
         await until(lambda: ranges_bytes(b.missing(transfer)) < 12 * MIB, "a group")

@@ -485,11 +485,12 @@ class Lab:
 
     async def pair(self, a: Workstation, b: Workstation, *, accept: str = "ask") -> None:
         """Pin both with each other, under the names of their folders."""
-        for one, other in ((a, b), (b, a)):
-            await one.desk.add_peer(
-                ANNA, other.home.path.name, encode_peer_id(other.key), [other.address]
-            )
-            await one.set(other.home.path.name, accept=accept, confirm="none")
+        both = ((a, b), (b, a))
+        for one, other in both:
+            await one.desk.add_peer(ANNA, other.home.path.name, encode_peer_id(other.key), [])
+        for one, other in both:  # a call before both are pinned would wait in vain
+            name = other.home.path.name
+            await one.set(name, accept=accept, confirm="none", address=other.address)
 
     def source(self, name: str, files: dict[str, bytes | int]) -> Path:
         """Make a folder to send; a number is the size of a sparse file."""
