@@ -1,0 +1,128 @@
+/** Dialogs: one `<dialog>` each, made when asked for and taken out of the page when closed. */
+
+import { h, setAttribute, setText } from "./dom.js";
+import { escapeText } from "./format.js";
+
+let count = 0;
+
+/** What the inside of a dialog may do with it. */
+class Dialog {
+  constructor(element, confirm, alert, shut) {
+    this.element = element;
+    this.confirm = confirm;
+    this.alert = alert;
+    this.shut = shut;
+  }
+
+  /** Allow or forbid confirming. */
+  setReady(ready) {
+    if (this.confirm) setAttribute(this.confirm, "disabled", !ready);
+  }
+
+  /** Put another word on the confirming button, and say whether it is a dangerous one. */
+  setVerb(verb, danger = false) {
+    setText(this.confirm, verb);
+    setAttribute(this.confirm, "class", danger ? "danger" : "primary");
+  }
+
+  /** Show an error inside; null takes it away. */
+  setError(error) {
+    this.alert.replaceChildren();
+    if (!error) return;
+    this.alert.append(h("p", null, escapeText(error.text ?? error.message ?? error)));
+    if (error.hint) this.alert.append(h("p", { class: "hint" }, escapeText(error.hint)));
+  }
+
+  /** Close it; what openDialog promised is this value. */
+  close(value = null) {
+    this.shut(value);
+  }
+}
+
+/**
+ * Open a modal dialog.
+ * @param {object} options
+ * @param {string} options.title Text of the heading.
+ * @param {Node|Node[]|((dialog: Dialog) => Node|Node[])} [options.body] An element with `autofocus` gets the focus;
+ *   else the confirming button does, or "Back" when it is dangerous.
+ * @param {string|null} [options.verb] Word on the confirming button; null: there is only "Back".
+ * @param {boolean} [options.danger] Confirming cannot be undone.
+ * @param {(dialog: Dialog) => Promise<any>} [options.onConfirm] Its error is shown inside and the dialog stays open;
+ *   return false (exactly) to stay open without one.
+ * @param {boolean} [options.wide] For long contents.
+ * @returns {Promise<any>} What onConfirm gave (true for undefined), or null when it was closed without.
+ */
+export function openDialog({ title, body, verb = null, danger = false, onConfirm, wide = false }) {
+  const opener = document.activeElement;
+  const name = `dialog-${(count += 1)}`;
+  const alert = h("div", { class: "error", role: "alert" });
+  const back = h("button", { type: "button" }, "Back");
+  const confirm = verb === null ? null : h("button", { type: "submit", class: danger ? "danger" : "primary" }, verb);
+  const content = h("div", { class: "dialog-body", id: `${name}-body` });
+  const form = h(
+    "form",
+    { novalidate: true, autocomplete: "off" },
+    h("h2", { id: `${name}-title` }, title),
+    content,
+    alert,
+    h("div", { class: "actions" }, back, confirm),
+  );
+  const element = h("dialog", { "aria-labelledby": `${name}-title`, class: wide ? "wide" : null }, form);
+  return new Promise((resolve) => {
+    let result = null;
+    const dialog = new Dialog(element, confirm, alert, (value) => {
+      result = value;
+      element.close();
+    });
+    element.addEventListener("close", () => {
+      element.remove();
+      giveBack(opener);
+      resolve(result);
+    });
+    element.addEventListener("cancel", (event) => {
+      if (element.getAttribute("aria-busy") === "true") event.preventDefault();
+    });
+    back.addEventListener("click", () => dialog.close());
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      if (confirm && !confirm.disabled) run(dialog, onConfirm);
+    });
+    content.append(...[typeof body === "function" ? body(dialog) : (body ?? [])].flat());
+    document.body.append(element);
+    element.showModal();
+    (content.querySelector("[autofocus]") ?? (danger || !confirm || confirm.disabled ? back : confirm)).focus();
+  });
+}
+
+/** Do what a dialog is for, once. */
+async function run(dialog, onConfirm) {
+  const { element, confirm } = dialog;
+  dialog.setError(null);
+  setAttribute(element, "aria-busy", "true");
+  setAttribute(confirm, "disabled", true);
+  try {
+    const value = await (onConfirm?.(dialog) ?? true);
+    if (value !== false) dialog.close(value ?? true);
+  } catch (error) {
+    dialog.setError(error);
+  } finally {
+    setAttribute(element, "aria-busy", null);
+    setAttribute(confirm, "disabled", false);
+    if (element.open && (!element.contains(document.activeElement) || document.activeElement === element)) confirm.focus();
+  }
+}
+
+/** Give the focus back; to the region where the opener was if that is gone. */
+function giveBack(opener) {
+  if (opener?.isConnected) opener.focus();
+  else document.querySelector("main h1, main h2")?.focus();
+}
+
+/** Close all dialogs at once and forget what is in them: nothing of a patient may stay. */
+export function closeDialogs() {
+  for (const element of document.querySelectorAll("dialog")) {
+    element.close();
+    element.replaceChildren();
+    element.remove();
+  }
+}
