@@ -6,8 +6,19 @@ import { Stream } from "./stream.js";
 import { closeDialogs } from "./dialog.js";
 import { say } from "./say.js";
 
+/** Module, and the regions that it fills. */
 const REGIONS = [
-  "alarms", "waiting", "active", "send", "boxes", "peers", "workstation", "audit", "search", "notify",
+  ["alarms", ["alarms"]],
+  ["waiting", ["waiting"]],
+  ["active", ["active"]],
+  ["send", ["send"]],
+  ["boxes", ["inbox", "outbox"]],
+  ["peers", ["peers"]],
+  ["nearby", ["nearby"]],
+  ["workstation", ["workstation"]],
+  ["audit", ["audit"]],
+  ["search", ["search"]],
+  ["notify", ["banner"]],
 ];
 const ENDED = {
   none: "This address shows nothing without a session.",
@@ -54,16 +65,16 @@ async function open() {
   store.onStale(() => stream?.refresh());
   stream.start();
   document.getElementById("end-session").addEventListener("click", () => session.end("ended"));
-  const modules = await Promise.allSettled(REGIONS.map((name) => import(`./${name}.js`)));
-  for (const [index, module] of modules.entries()) mount(REGIONS[index], module, page);
+  const modules = await Promise.allSettled(REGIONS.map(([name]) => import(`./${name}.js`)));
+  for (const [index, module] of modules.entries()) mount(REGIONS[index][1], module, page);
 }
 
-function mount(name, module, page) {
+function mount(regions, module, page) {
   if (module.status === "rejected") {
-    console.error(`region ${name}: ${module.reason}`);
+    console.error(String(module.reason));
     return;
   }
-  module.value.mount(page.querySelector(`[data-region="${name}"]`) ?? page, store);
+  for (const region of regions) module.value.mount(page.querySelector(`[data-region="${region}"]`), store);
 }
 
 /** Begin with a token, or with what this tab has. */

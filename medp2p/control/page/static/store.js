@@ -37,6 +37,11 @@ export class Store {
     this.#stale = stale;
   }
 
+  /** Have the snapshot fetched soon, for instance after an act that no event follows. */
+  wish() {
+    this.#stale();
+  }
+
   /**
    * Return the newest value of a kind; of the four lists of transfers an array, else what the API gave.
    * @param {string} kind
