@@ -230,6 +230,13 @@ class NoDaemonError(MedP2PError):
     default_hint = "start it with `medp2p daemon`"
 
 
+class NoSessionError(MedP2PError):
+    """The page was asked for something without a session, or after its end."""
+
+    code = "no-session"
+    default_hint = "open the page with `medp2p web`"
+
+
 class CheckRefusedError(MedP2PError):
     """A check or an expectation refused the act."""
 

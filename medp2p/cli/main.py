@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import click
 
 from medp2p import __version__
-from medp2p.cli import audit, boxes, completion, peers, send, watch, workstation
+from medp2p.cli import audit, boxes, completion, peers, send, watch, web, workstation
 from medp2p.cli.session import Session
 from medp2p.errors import MedP2PError, UsageError
 from medp2p.text import escape_text
@@ -106,6 +106,7 @@ for command in (
     *boxes.COMMANDS,
     *audit.COMMANDS,
     *watch.COMMANDS,
+    web.web,
     completion.completion,
 ):
     cli.add_command(command)

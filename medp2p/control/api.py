@@ -1,26 +1,24 @@
 """The HTTP JSON API: a table of routes, each a small function over the Desk.
 
 Prefix /v1. An answer is JSON; an error is ``{"error": {code, text, hint, retryable,
-exit_code}}`` with a 4xx or 5xx status. The Unix socket serves the API; 127.0.0.1 serves the
-page only.
+exit_code}}`` with a 4xx or 5xx status. The Unix socket serves it to the command line, 127.0.0.1
+to the page: there every request needs a session (page/gate.py).
 
 Source: docs/CLI.md, "The API".
 """
 
-import json
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import trio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from medp2p import limits
+from medp2p.control.answers import answer, error_answer, safely
 from medp2p.control.bodies import (
     Accept,
     AddPeer,
@@ -38,32 +36,15 @@ from medp2p.control.bodies import (
     StartScan,
 )
 from medp2p.control.desk import Desk
-from medp2p.control.guard import CLI, Guard
+from medp2p.control.guard import Guard
+from medp2p.control.page.gate import Gate
+from medp2p.control.page.page import Page
+from medp2p.control.page.routes import page_routes
 from medp2p.control.stream import EventStream
-from medp2p.errors import ControlError, MedP2PError, NotFoundError, UsageError
+from medp2p.errors import NoSessionError, NotFoundError, UsageError
 from medp2p.model import Actor
-from medp2p.net.guard import bug_text
-
-log = logging.getLogger(__name__)
 
 PREFIX = "/v1"
-
-#: HTTP status of an error code; 422 for every other one.
-_STATUS = {
-    "usage": 400,
-    "source": 400,
-    "config": 400,
-    "not-found": 404,
-    "unknown-peer": 404,
-    "conflict": 409,
-    "check-refused": 409,
-    "vault-locked": 423,
-    "control": 500,
-    "store": 500,
-    "unreachable": 502,
-    "no-space": 507,
-}
-
 
 Handler = Callable[[Desk, Call], Awaitable[Any]]
 
@@ -239,76 +220,26 @@ TABLE: tuple[tuple[str, str, Handler], ...] = (
 )
 
 
-def error_json(error: MedP2PError) -> dict[str, Any]:
-    """Return the body that carries an error to the client."""
-    return {"error": {**error.to_json(), "exit_code": error.exit_code}}
-
-
-def answer(value: Any, status: int = 200) -> Response:
-    """Return a JSON answer; ASCII only, so that lone surrogates cannot break it."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
-    return Response(text.encode("ascii"), status, media_type="application/json")
-
-
-def error_answer(error: MedP2PError) -> Response:
-    """Return the answer for an error that a person can act on."""
-    return answer(error_json(error), _STATUS.get(error.code, 422))
-
-
-def find_error(group: BaseExceptionGroup[Any]) -> MedP2PError | None:
-    """Return the first of our errors inside a group, or None when there is another in it."""
-    ours, others = group.split(MedP2PError)
-    if others is not None or ours is None:
-        return None
-    first: Any = ours
-    while isinstance(first, BaseExceptionGroup):
-        first = first.exceptions[0]
-    return first if isinstance(first, MedP2PError) else None
-
-
 def _endpoint(desk: Desk, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         state = request.scope["state"]
-        if state["via"] != CLI:
-            return answer(error_json(_no_session()), 403)
         call = Call(
-            actor=Actor(os_user=state["os_user"], via=CLI),
+            actor=Actor(os_user=state["os_user"], via=state["via"]),
             path={name: str(value) for name, value in request.path_params.items()},
             query=dict(request.query_params),
             raw_body=await request.body(),
         )
-        try:
-            return answer(await handler(desk, call))
-        except MedP2PError as error:
-            return error_answer(error)
-        except ExceptionGroup as group:
-            if (error_inside := find_error(group)) is not None:
-                return error_answer(error_inside)
-            _log_bug(request, group)
-        except Exception as error:  # noqa: BLE001 - one request must not end the daemon
-            _log_bug(request, error)
-        return error_answer(_bug())
+
+        async def give() -> Response:
+            value = await handler(desk, call)
+            session = state.get("session")
+            if session is not None and session.ended is not None:
+                raise NoSessionError("the session has ended meanwhile")
+            return answer(value)
+
+        return await safely(request, give)
 
     return endpoint
-
-
-def _log_bug(request: Request, error: Exception) -> None:
-    """Log types and places only: messages of foreign exceptions hold paths."""
-    log.error("bug behind %s: %s", request.scope["route"].path, bug_text(error))
-
-
-def _no_session() -> MedP2PError:
-    return UsageError(
-        "this address serves the page only",
-        hint="use the `medp2p` command, which talks through run/control.sock",
-    )
-
-
-def _bug() -> MedP2PError:
-    return ControlError(
-        "the daemon made a mistake; nothing is known to have changed",
-        hint="its log says more; please report it",
-    )
 
 
 def _not_routed(_: Request, error: Exception) -> Response:
@@ -316,22 +247,10 @@ def _not_routed(_: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     if status == 404:
         return error_answer(NotFoundError("the API has no such address"))
-    return answer(error_json(UsageError("the API has no such method for that address")), status)
+    return error_answer(UsageError("the API has no such method for that address"), status)
 
 
-_SHELL = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>medp2p</title><link rel="icon" href="data:,">
-<h1>medp2p</h1><p>The daemon runs. Use the <code>medp2p</code> command on this workstation.</p>
-</html>
-"""
-
-
-async def _page(_: Request) -> Response:
-    await trio.lowlevel.checkpoint()
-    return HTMLResponse(_SHELL)
-
-
-def build_app(desk: Desk) -> Starlette:
+def build_app(desk: Desk, page: Page) -> Starlette:
     """Return the ASGI application over a desk.
 
     Each connection's scope state holds ``via`` (CLI or PAGE) and, for CLI, ``os_user``.
@@ -340,10 +259,10 @@ def build_app(desk: Desk) -> Starlette:
         Route(PREFIX + path, _endpoint(desk, handler), methods=[method])
         for method, path, handler in TABLE
     ]
-    routes.append(Route(PREFIX + "/events", EventStream(desk)))
-    routes.append(Route("/", _page, methods=["GET"]))
+    routes.append(Route(PREFIX + "/events", EventStream(desk, page)))
+    routes += page_routes(page, desk)
     return Starlette(
         routes=routes,
-        middleware=[Middleware(Guard)],
+        middleware=[Middleware(Guard), Middleware(Gate, page)],
         exception_handlers={HTTPException: _not_routed},
     )

@@ -108,6 +108,18 @@ class AddTarget(_Body):
     target: str
 
 
+class OpenPage(_Body):
+    """Body of POST /v1/web."""
+
+    file: bool = True
+
+
+class OpenSession(_Body):
+    """Body of POST /session."""
+
+    token: str
+
+
 _B = TypeVar("_B", bound=_Body)
 
 

@@ -39,6 +39,14 @@ class Desk(Protocol):
         """Return ``{key, value, source}`` for each setting, in the order of the file."""
         ...
 
+    def page_rules(self) -> Json:
+        """Return ``{run, idle_seconds}``: random text of this start, and when sessions end."""
+        ...
+
+    async def note_page(self, actor: Actor, event: str, outcome: str, detail: Json) -> None:
+        """Put "page-opened", "page-ended" or "page-refused" into the audit log."""
+        ...
+
     async def reload(self, actor: Actor) -> list[Json]:
         """Read config.toml again; return what ``config`` returns.
 

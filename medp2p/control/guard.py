@@ -21,13 +21,16 @@ CLI = "cli"
 PAGE = "page"
 
 _HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
-_READING = frozenset({"GET", "HEAD"})
+#: Methods that change nothing.
+READING = frozenset({"GET", "HEAD"})
 
 #: Sent with every answer. Nothing may be framed, sniffed, cached or loaded from elsewhere.
 SAFE_HEADERS = (
     (
         b"content-security-policy",
-        b"default-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+        b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
+        b"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+        b"require-trusted-types-for 'script'",
     ),
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -63,7 +66,7 @@ def check_head_untrusted(
         return Refusal(421, "this address answers to localhost and 127.0.0.1 only")
     if len(origins) > 1 or (origins and origins[0].lower() != b"http://" + hosts[0].lower()):
         return Refusal(403, "a page of another origin may not ask this")
-    if via == PAGE and not origins and method not in _READING:
+    if via == PAGE and not origins and method not in READING:
         return Refusal(403, "a change needs the Origin of the page")
     return None
 

@@ -13,10 +13,12 @@ from typing import Any, Protocol
 import trio
 
 from medp2p import limits
-from medp2p.control.api import build_app, error_json
+from medp2p.control.answers import error_json
+from medp2p.control.api import build_app
 from medp2p.control.connection import Connections
 from medp2p.control.desk import Desk
 from medp2p.control.guard import CLI, PAGE
+from medp2p.control.page.page import Page
 from medp2p.control.unix import account_name, listen_unix, peer_uid
 from medp2p.errors import ControlError
 
@@ -44,8 +46,8 @@ class SocketHome(Protocol):
 class _Server:
     """What the connections of both listeners share."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._connections = Connections(build_app(desk))
+    def __init__(self, desk: Desk, page: Page) -> None:
+        self._connections = Connections(build_app(desk, page))
         self._open = {CLI: 0, PAGE: 0}
         self._accounts: dict[int, str] = {}
 
@@ -106,21 +108,23 @@ async def serve_control(
 
     Cancellation: open connections are cut; what the desk was doing for them is cancelled.
     """
-    server = _Server(desk)
+    page = Page(desk, home.socket.parent)
+    server = _Server(desk, page)
     unix = _listen_unix(home.socket)
     try:
-        page = await _listen_page()
+        tcp = await _listen_page()
+        page.address = "{}:{}".format(*tcp.socket.getsockname()[:2])
         listening = {
             CLI: trio.SocketListener(trio.socket.from_stdlib_socket(unix)),
-            PAGE: page,
+            PAGE: tcp,
         }
         async with trio.open_nursery() as nursery:
+            await nursery.start(page.run)
             for via, listener in listening.items():
                 await nursery.start(
                     partial(trio.serve_listeners, partial(server.serve, via), [listener])
                 )
-            port = page.socket.getsockname()[1]
-            task_status.started({"page": f"127.0.0.1:{port}"})
+            task_status.started({"page": page.address})
     finally:
         unix.close()
         _remove_socket(home.socket)

@@ -10,8 +10,9 @@ import trio
 from starlette.types import Receive, Scope, Send
 
 from medp2p import limits
-from medp2p.control.desk import Desk
-from medp2p.control.guard import CLI
+from medp2p.control.desk import Desk, Json
+from medp2p.control.page.page import Page
+from medp2p.control.page.sessions import Session
 
 
 class EventStream:
@@ -21,29 +22,43 @@ class EventStream:
     generator, so the ticks come from a task of their own.
     """
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, desk: Desk, page: Page) -> None:
+        self._desk, self._page = desk, page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one reader; returns when it has gone or the events have ended."""
-        if scope["method"] != "GET" or scope["state"]["via"] != CLI:
-            await send({"type": "http.response.start", "status": 403, "headers": []})
+        if scope["method"] != "GET":
+            await send({"type": "http.response.start", "status": 405, "headers": []})
             await send({"type": "http.response.body", "body": b""})
             return
         headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
+        session: Session | None = scope["state"].get("session")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_ticks, send)
             nursery.start_soon(_until_gone, receive, nursery.cancel_scope)
+            if session is not None:
+                nursery.start_soon(self._until_over, session, nursery.cancel_scope)
             await self._events(send)
             nursery.cancel_scope.cancel()
+        if session is not None and session.ended is not None:
+            await _write(send, _data({"event": "session", "session": {"ended": session.ended}}))
         await send({"type": "http.response.body", "body": b""})
+
+    async def _until_over(self, session: Session, scope: trio.CancelScope) -> None:
+        """End the events of a session that has ended: nothing more of them leaves."""
+        await self._page.over(session).wait()
+        scope.cancel()
 
     async def _events(self, send: Send) -> None:
         async with aclosing(self._desk.events()) as events:
             async for event in events:
-                text = json.dumps(event, separators=(",", ":"), allow_nan=False)
-                await _write(send, b"data: " + text.encode("ascii") + b"\n\n")
+                await _write(send, _data(event))
+
+
+def _data(event: Json) -> bytes:
+    text = json.dumps(event, separators=(",", ":"), allow_nan=False)
+    return b"data: " + text.encode("ascii") + b"\n\n"
 
 
 async def _ticks(send: Send) -> None:

@@ -61,6 +61,7 @@ class Config:
         release_scan: Words of the command that looks over a staged folder; () for none.
         release_scan_seconds: How long it may take.
         released_old_seconds: From when on a released folder is counted as old.
+        page_idle_seconds: After how long without a person the page ends its session.
         sources: Where the value of each key of the file comes from.
     """
 
@@ -78,6 +79,7 @@ class Config:
     release_scan: tuple[str, ...] = ()
     release_scan_seconds: int = limits.RELEASE_SCAN_SECONDS
     released_old_seconds: int = limits.RELEASED_OLD_DAYS * _DAY
+    page_idle_seconds: int = limits.PAGE_IDLE_SECONDS
     sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def reserve_for(self, total_bytes: int) -> int:
@@ -192,6 +194,13 @@ def _command(value: object) -> tuple[str, ...]:
     return tuple(words)
 
 
+def _page_idle(value: object) -> int:
+    seconds = parse_seconds(value)
+    if not limits.MIN_PAGE_IDLE_SECONDS <= seconds <= limits.MAX_PAGE_IDLE_SECONDS:
+        raise ValueError("is out of range (1 minute to 8 hours)")
+    return seconds
+
+
 #: Key in the file -> (field of Config, parser raising ValueError).
 _KEYS: dict[str, tuple[str, Callable[[object], object]]] = {
     "name": ("name", _name),
@@ -205,6 +214,7 @@ _KEYS: dict[str, tuple[str, Callable[[object], object]]] = {
     "expire-after": ("expire_after_seconds", parse_seconds),
     "undecided-stat": ("undecided_stat_seconds", parse_seconds),
     "undecided-routine": ("undecided_routine_seconds", parse_seconds),
+    "page-idle": ("page_idle_seconds", _page_idle),
     "release.scan": ("release_scan", _command),
     "release.scan-time": ("release_scan_seconds", parse_seconds),
     "release.old-after": ("released_old_seconds", parse_seconds),
@@ -274,6 +284,7 @@ def effective(config: Config) -> list[dict[str, object]]:
         "expire-after": _text_of_seconds(config.expire_after_seconds),
         "undecided-stat": _text_of_seconds(config.undecided_stat_seconds),
         "undecided-routine": _text_of_seconds(config.undecided_routine_seconds),
+        "page-idle": _text_of_seconds(config.page_idle_seconds),
         "release.scan": shlex.join(config.release_scan),
         "release.scan-time": _text_of_seconds(config.release_scan_seconds),
         "release.old-after": _text_of_seconds(config.released_old_seconds),
@@ -344,6 +355,10 @@ place = {place}
 # An offer of ours about which nobody has decided for so long is an alarm here.
 #undecided-stat = "10 minutes"
 #undecided-routine = "24 hours"
+
+# After how long without anybody at it the page (`medp2p web`) ends its session and hides all
+# patient data: 1 minute to 8 hours.
+#page-idle = "10 minutes"
 
 # A command that looks over what is to be released, such as a virus scanner, while it is staged
 # beside the target: its words; the path of the folder is put behind them. Exit status 0 lets

@@ -1,27 +1,22 @@
 """The desk: everything that a person can see or do here, as the API asks for it.
 
-Each act is checked and audited where it is carried out; this module only puts it together.
+Each act is checked and audited where it is carried out; this module only puts it together. What
+is only looked at stands in front.py.
 The shapes of the answers stand in control/desk.py and docs/CLI.md.
 """
 
 import logging
-import os
-import shutil
-from collections.abc import AsyncGenerator
 from functools import partial
 from typing import TypeVar
 
 import msgspec
 import trio
 
-from medp2p import __version__, limits
 from medp2p.daemon import (
     again,
-    doctor,
     inbox,
     judging,
     opening,
-    policy,
     proofs,
     recalling,
     targeting,
@@ -30,6 +25,7 @@ from medp2p.daemon import (
 )
 from medp2p.daemon.config import changed_keys, effective, load_config, restart_needed
 from medp2p.daemon.confirming import Confirmation
+from medp2p.daemon.front import Front
 from medp2p.daemon.outbox import Outbox
 from medp2p.daemon.pairing import PairingDesk
 from medp2p.daemon.parts import Wishes
@@ -39,8 +35,7 @@ from medp2p.daemon.sessions import Sessions
 from medp2p.daemon.station import Station
 from medp2p.daemon.views import Json
 from medp2p.errors import UsageError
-from medp2p.identity import encode_peer_id, key_words
-from medp2p.model import ENDED, WHOLE, Actor, Direction, State
+from medp2p.model import Actor, Direction
 from medp2p.vault import peers, transfers
 from medp2p.vault.store import Tx
 from medp2p.vault.transfers import TransferRow
@@ -48,7 +43,7 @@ from medp2p.vault.transfers import TransferRow
 log = logging.getLogger(__name__)
 
 
-class Desk:
+class Desk(Front):
     """Implements control.desk.Desk over a running daemon."""
 
     def __init__(
@@ -61,60 +56,11 @@ class Desk:
         pairing: PairingDesk,
         peering: Peering,
     ) -> None:
-        self._station, self._sessions, self._outbox = station, sessions, outbox
+        super().__init__(station)
+        self._sessions, self._outbox = sessions, outbox
         self._scans, self._pairing, self._peering = scans, pairing, peering
 
     # --- this workstation -------------------------------------------------------------
-
-    async def status(self) -> Json:
-        """Return what runs, who is there, what is under way."""
-        return await self._station.read(self._status)
-
-    def _status(self, tx: Tx) -> Json:
-        station = self._station
-        under_way = [s for s in State if s not in ENDED and s not in WHOLE]
-        rows = transfers.list(tx, None, under_way)
-        return {
-            "version": __version__,
-            "name": station.config.name,
-            "peer_id": encode_peer_id(station.keys.noise_public),
-            "sign_key": station.keys.sign_public.hex(),
-            "pid": os.getpid(),
-            "home": str(station.home.path),
-            "since": views.when(station.started_ms),
-            "listen": station.addresses,
-            "accepting": station.listening,
-            "mdns": station.mdns,
-            "vault": {
-                "locked": station.vault.locked,
-                "key_in_clear": not station.vault.locked,
-                "free_bytes": shutil.disk_usage(station.home.vault).free,
-            },
-            "peers": [self._presence(row) for row in peers.all(tx)],
-            "transfers": [views.transfer(station, row) for row in rows],
-            "undecided": sum(row.state is State.OFFERED for row in rows if _incoming(row)),
-            "destroy_asked": recalling.count_asked(tx),
-            "expiring": transfers.count(tx, state=State.EXPIRING),
-            "held": [views.transfer(station, row) for row in _held(tx)],
-            "released": withdrawing.counts(tx, station),
-            "alarms": len(station.ledger.alarms(tx, open_only=True)),
-            "bugs": station.bugs,
-        }
-
-    def _presence(self, row: peers.PeerRow) -> Json:
-        seen = self._station.book.presence(row.noise_key)
-        auto = policy.automatic(row.settings, self._station.now_ms())
-        return {"name": row.name, "settings": dict(row.settings), "auto": auto, **seen}
-
-    async def identity(self) -> Json:
-        """Return who this workstation is."""
-        station = self._station
-        return {
-            "peer_id": encode_peer_id(station.keys.noise_public),
-            "name": station.config.name,
-            "key_words": key_words(station.keys.noise_public),
-            "vault_recipient": station.keys.vault_recipient,
-        }
 
     async def config(self) -> list[Json]:
         """Return each setting, its value and where it comes from."""
@@ -135,24 +81,7 @@ class Desk:
         station.config = fresh
         return effective(station.config)
 
-    async def doctor(self) -> list[Json]:
-        """Return what was checked and what to do."""
-        return await doctor.examine(self._station)
-
     # --- peers ------------------------------------------------------------------------
-
-    async def nearby(self) -> list[Json]:
-        """Return who mDNS shows, paired or not."""
-        return self._station.book.nearby(await self._station.read(peers.all))
-
-    async def peers(self) -> list[Json]:
-        """Return all paired workstations by name."""
-        rows = await self._station.read(peers.all)
-        return [views.peer(self._station, row) for row in rows]
-
-    async def peer(self, name: str) -> Json:
-        """Return one paired workstation."""
-        return views.peer(self._station, await self._station.read(peers.get, name))
 
     async def add_peer(self, actor: Actor, name: str, peer_id: str, addresses: list[str]) -> Json:
         """Pin a key by hand."""
@@ -345,30 +274,11 @@ class Desk:
 
     # --- audit ------------------------------------------------------------------------
 
-    async def audit(self, limit: int, after: int) -> list[Json]:
-        """Return records of the audit log, ascending."""
-        return await self._station.read(self._station.ledger.list, limit, after)
-
-    async def audit_verify(self) -> Json:
-        """Follow the chain of the audit log from its beginning."""
-        return await self._station.read(self._station.ledger.verify)
-
-    async def alarms(self) -> list[Json]:
-        """Return all alarms, newest first."""
-        return list(await self._station.read(self._station.ledger.alarms))
-
     async def acknowledge(self, actor: Actor, alarm: int) -> Json:
         """Record that a person has seen an alarm."""
         seen = await self._station.write(self._station.ledger.acknowledge, actor, alarm)
         self._outbox.wake()  # some alarms hold everything up until they are seen
         return seen
-
-    async def events(self) -> AsyncGenerator[Json, None]:
-        """Yield a first snapshot of the status, then what changes."""
-        with self._station.events.subscribe() as changes:
-            yield {"event": "status", "status": await self.status()}
-            async for change in changes:
-                yield change
 
 
 _R = TypeVar("_R")
@@ -384,12 +294,3 @@ def _read(value: Json | None, model: type[_R]) -> _R:
         return msgspec.convert(value or {}, type=model)
     except msgspec.ValidationError as error:
         raise UsageError(f"the request does not fit: {error}") from None
-
-
-def _held(tx: Tx) -> list[TransferRow]:
-    """Return what waits here for a person because something holds it."""
-    return transfers.held(tx, limits.MAX_HELD_SHOWN)
-
-
-def _incoming(row: TransferRow) -> bool:
-    return row.direction is Direction.IN

@@ -131,6 +131,8 @@ class MemoryDesk:
     targets_by_name: dict[str, Json] = field(default_factory=dict)
     released_rows: list[Json] = field(default_factory=list)
     orders: list[Json] = field(default_factory=list)
+    page_notes: list[tuple[str, Actor, Json]] = field(default_factory=list)
+    idle_seconds: float = 600
     bug: Exception | None = None
     hold: trio.Event | None = None
 
@@ -168,6 +170,12 @@ class MemoryDesk:
             "key_words": KEY_WORDS,
             "vault_recipient": "age1x",
         }
+
+    def page_rules(self) -> Json:
+        return {"run": "00112233", "idle_seconds": self.idle_seconds}
+
+    async def note_page(self, actor: Actor, event: str, outcome: str, detail: Json) -> None:
+        self.page_notes.append((event, actor, detail))
 
     async def config(self) -> list[Json]:
         return [

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from medp2p.control.api import TABLE, error_answer, find_error
+from medp2p.control.answers import error_answer, find_error
+from medp2p.control.api import TABLE
 from medp2p.errors import ConflictError, LinkLostError, MedP2PError, NoSpaceError, VaultLockedError
 
 
