@@ -1,0 +1,256 @@
+/**
+ * Whose images a transfer holds, and what was found in its files: the words are those of
+ * `medp2p inbox show` and of the confirmation of `medp2p send`.
+ */
+
+import { h, told } from "./dom.js";
+import { escapeText, formatCount, formatTime } from "./format.js";
+
+/** Lines of each kind that are shown at once; the rest stands behind a summary. */
+const SERIES_SHOWN = 3;
+const STUDIES_SHOWN = 6;
+const PATIENTS_SHOWN = 6;
+const FILES_SHOWN = 5;
+const DIFFERENCES_SHOWN = 20;
+/** Patients that a dialog names one by one. */
+const NAMED = 5;
+
+const MARKS = { block: "BLOCK", hold: "HOLD", warn: "warning", info: "note" };
+const RESULTS = {
+  agrees: "The files are what the label promised.",
+  differs: "THE FILES ARE NOT WHAT THE LABEL PROMISED.",
+  "no-label": "No label was promised; below is what the files say.",
+  broken: "THE SEALED FILE IS DAMAGED.",
+};
+
+/** "19700203" as "1970-02-03"; anything else as it is. */
+function date(text) {
+  const plain = escapeText(text);
+  return /^[^-]{8}$/.test(plain) ? `${plain.slice(0, 4)}-${plain.slice(4, 6)}-${plain.slice(6)}` : plain;
+}
+
+/** A word about a patient; one that is missing is told, and marked. */
+function fact(name, value, missing) {
+  if (!value) return missing ? h("span", { class: "fact missing" }, missing) : null;
+  return h("span", { class: "fact" }, h("span", { class: "fact-name" }, `${name} `), told(value));
+}
+
+/**
+ * One patient in one line: name, ID, birth date, sex.
+ * @param {object} patient As a label has it.
+ * @param {...(Node|string|null)} more What stands behind it.
+ * @returns {HTMLElement}
+ */
+export function patientLine(patient, ...more) {
+  const raw = [patient.raw_name, patient.raw_id].filter(Boolean);
+  return h(
+    "p",
+    { class: "patient" },
+    patient.name ? told(patient.name, { class: "patient-name" }) : h("span", { class: "patient-name missing" }, "no name"),
+    " ",
+    fact("ID", patient.id, "no ID"),
+    patient.id && patient.issuer ? fact(" of", patient.issuer) : null,
+    " ",
+    fact("born", date(patient.birth_date), "no birth date"),
+    " ",
+    fact("sex", patient.sex),
+    raw.length ? h("span", { class: "fact raw" }, " as it stands in the file: ", raw.map((text) => [told(text), " "])) : null,
+    more,
+  );
+}
+
+/** A list that shows its first lines, and the others on demand. */
+function list(name, items, shown, what) {
+  if (!items.length) return null;
+  const all = items.map((item) => h("li", null, item));
+  const rest = all.splice(shown);
+  const visible = all.length ? h("ul", { class: name }, all) : null;
+  if (!rest.length) return visible;
+  const summary = h("summary", null, all.length ? `and ${formatCount(rest.length, ...what)}` : formatCount(rest.length, ...what));
+  return [visible, h("details", { class: "more" }, summary, h("ul", { class: name }, rest))];
+}
+
+function seriesLine(one) {
+  const words = [one.number, one.modality, one.description].filter((word) => word !== null && word !== "" && word !== undefined);
+  return [words.length ? words.map((word) => [told(word), " "]) : "series ", h("span", { class: "muted" }, formatCount(one.images, "image"))];
+}
+
+function studyLine(study, series) {
+  const modalities = (study.modalities ?? []).join(", ");
+  const accessions = (study.accessions ?? []).join(", ");
+  const words = [modalities, date(study.date), study.description].filter(Boolean);
+  const counts = `${formatCount(study.images, "image")} in ${formatCount(study.series, "series", "series")}`;
+  return [
+    h("span", { class: "study" }, words.length ? words.map((word) => [told(word), " "]) : "study "),
+    h("span", { class: "muted" }, counts, accessions ? [", accession ", told(accessions)] : null),
+    list("series", series.map(seriesLine), series.length > SERIES_SHOWN ? 0 : SERIES_SHOWN, ["series", "series"]),
+  ];
+}
+
+/** What is said about files that are no images of a patient. */
+function countLines(label) {
+  const beside = label.without_header - label.loose;
+  return [
+    label.directories ? `DICOMDIR: ${label.directories}` : null,
+    label.unverified ? `label not verified: ${formatCount(label.unverified, "file")}` : null,
+    label.no_patient_data ? `${formatCount(label.loose, "file")}: no patient data, says the sender` : null,
+    label.loose && !label.no_patient_data && !label.typed
+      ? `${formatCount(label.loose, "file")} without a header: nobody says whose they are`
+      : null,
+    beside > 0 && label.patients.length
+      ? `${formatCount(beside, "file")} without a header: they go with the patient of their folder`
+      : null,
+  ].filter(Boolean);
+}
+
+/**
+ * A whole label without its findings.
+ * @param {object|null|undefined} label null: none; undefined: it cannot be opened now.
+ * @returns {HTMLElement}
+ */
+export function labelView(label) {
+  if (label === undefined) return h("p", { class: "label-none" }, "The label cannot be opened: the vault is locked.");
+  if (label === null) return h("p", { class: "label-none" }, "No label: nobody says whose images they are.");
+  const series = (study) => label.series.filter((one) => one.study === study.uid);
+  const people = label.patients.map((patient, number) => {
+    const mine = label.studies.filter((study) => study.patient === number);
+    const studies = mine.map((study) => studyLine(study, series(study)));
+    return [patientLine(patient, h("span", { class: "muted" }, formatCount(patient.images, "image"))), list("studies", studies, STUDIES_SHOWN, ["more study", "more studies"])];
+  });
+  if (label.typed) people.push([patientLine(label.typed, h("span", { class: "muted" }, "as typed by the sender"))]);
+  const left = Object.entries(label.left_out ?? {}).filter(([, count]) => count);
+  const lines = [
+    ...(label.institutions ?? []).map((name) => ["from ", told(name)]),
+    ...countLines(label),
+    label.flags?.length ? ["flags: ", told(label.flags.join(", "))] : null,
+    left.length ? `not listed here: ${left.map(([what, count]) => `${count} ${what}`).join(", ")}` : null,
+  ].filter(Boolean);
+  return h(
+    "div",
+    { class: "label" },
+    label.patients.length > 1 ? h("p", { class: "warning" }, `${label.patients.length} patients`) : null,
+    list("patients", people, PATIENTS_SHOWN, ["more patient", "more patients"]),
+    people.length ? null : nobody(label),
+    list("counts", lines, lines.length, ["more line", "more lines"]),
+  );
+}
+
+/**
+ * Findings, the gravest first, with some of the files of each.
+ * @param {object[]} findings
+ * @param {string[]} [allowed] Codes that were let pass.
+ * @returns {HTMLElement|null} null for none.
+ */
+export function findingsView(findings, allowed = []) {
+  if (!findings?.length) return null;
+  const order = Object.keys(MARKS);
+  const sorted = findings.toSorted((one, other) => order.indexOf(one.level) - order.indexOf(other.level));
+  return h(
+    "ul",
+    { class: "findings", "aria-label": "What was found in the files" },
+    sorted.map((one) => {
+      const passed = allowed.includes(one.code);
+      const files = one.files ?? [];
+      const more = (one.count ?? 0) - Math.min(files.length, FILES_SHOWN);
+      const names = files.slice(0, FILES_SHOWN).map((name) => h("li", null, told(name)));
+      return h(
+        "li",
+        { class: "finding", data: { level: passed ? "passed" : one.level, code: one.code } },
+        h("strong", null, passed ? "let pass" : (MARKS[one.level] ?? "note")),
+        ": ",
+        told(one.text),
+        " ",
+        h("code", null, escapeText(one.code)),
+        names.length
+          ? h(
+              "details",
+              { class: "more" },
+              h("summary", null, `in ${formatCount(one.count || names.length, "file")}`),
+              h("ul", { class: "files" }, names, more > 0 ? h("li", { class: "muted" }, `and ${more} more`) : null),
+            )
+          : null,
+      );
+    }),
+  );
+}
+
+/**
+ * Label and findings of a transfer as it was offered.
+ * @param {object|null|undefined} label
+ */
+export function offerView(label) {
+  return h("div", { class: "offer" }, labelView(label), label ? findingsView(label.findings, label.allowed) : null);
+}
+
+/**
+ * What the look after the seal has found.
+ * @param {object|null|undefined} check As `inbox show` has it; none before the look.
+ * @returns {HTMLElement|null}
+ */
+export function checkView(check) {
+  if (!check) return null;
+  const bad = check.result === "differs" || check.result === "broken";
+  const found = check.differences ?? [];
+  const more = Math.max(0, found.length - DIFFERENCES_SHOWN) + (check.more ?? 0);
+  const lines = found.slice(0, DIFFERENCES_SHOWN).map((one) => h("li", null, told(one.text)));
+  if (more) lines.push(h("li", { class: "muted" }, `and ${more} more`));
+  const came = check.result === "differs" || check.result === "no-label";
+  return h(
+    "div",
+    { class: "check", data: { result: check.result } },
+    h("p", { class: bad ? "warning" : null }, RESULTS[check.result] ?? told(check.result), " ", h("span", { class: "muted" }, `looked at ${formatTime(check.time)}`)),
+    lines.length ? h("ul", { class: "differences" }, lines) : null,
+    came && check.label ? [h("h4", null, "As the files came"), labelView(check.label)] : null,
+  );
+}
+
+function nobody(label) {
+  return h("p", { class: "label-none" }, label.no_patient_data ? "No patient data, says the sender." : "No patient is named.");
+}
+
+/** Everybody that a label names: by headers, or typed. */
+function people(label) {
+  return label ? [...label.patients, ...(label.typed ? [label.typed] : [])] : [];
+}
+
+/**
+ * Whose images, for the dialog of a decision: every patient with both identifiers, a few at most.
+ * @param {object|null|undefined} label
+ * @returns {HTMLElement}
+ */
+export function whoseView(label) {
+  const named = people(label);
+  if (!label) return labelView(label);
+  if (!named.length) return nobody(label);
+  const more = named.length - NAMED + (label.left_out?.patients ?? 0);
+  return h(
+    "div",
+    { class: "whose" },
+    named.slice(0, NAMED).map((patient) => patientLine(patient)),
+    more > 0 ? h("p", { class: "warning" }, `and ${formatCount(more, "more patient")}`) : null,
+  );
+}
+
+/**
+ * Whose images, and of what, in one or two lines: for a row of a box.
+ * @param {object|null|undefined} label
+ * @returns {HTMLElement}
+ */
+export function briefView(label) {
+  const named = people(label);
+  if (!named.length) return whoseView(label);
+  const more = named.length - 1 + (label.left_out?.patients ?? 0);
+  const studies = label.studies.slice(0, 2).map((study) => {
+    const words = [(study.modalities ?? []).join(", "), date(study.date), study.description].filter(Boolean);
+    return words.map((word) => [told(word), " "]);
+  });
+  const others = label.studies.length - studies.length + (label.left_out?.studies ?? 0);
+  return h(
+    "div",
+    { class: "brief" },
+    patientLine(named[0], more > 0 ? h("span", { class: "warning" }, ` and ${formatCount(more, "more patient")}`) : null),
+    studies.length
+      ? h("p", { class: "muted" }, studies.map((words, number) => [number ? "· " : null, words]), others > 0 ? ` and ${formatCount(others, "more study", "more studies")}` : null)
+      : null,
+  );
+}

@@ -1,0 +1,83 @@
+/**
+ * Pictures of a sealed transfer, on request only: one per series, small, marked, and kept nowhere.
+ * Asking is audited as instances accessed, and is a fact ("previewed") that the sender hears of.
+ */
+
+import { aboutView, actUrl } from "./decisions.js";
+import { api } from "./api.js";
+import { h, told } from "./dom.js";
+import { formatCount } from "./format.js";
+import { openDialog } from "./dialog.js";
+
+/** Milliseconds for rendering all series, one after the other. */
+const PATIENCE_MS = 10 * 60_000;
+const MARK = "not for diagnosis";
+/** The rest of a data: address would be the same; a blob can be revoked. */
+const PNG = "image/png";
+
+function bytesOf(base64) {
+  return Uint8Array.from(atob(base64), (char) => char.charCodeAt(0));
+}
+
+/** The picture of a series; its address is given back as soon as it is drawn, or the dialog closes. */
+function picture(one, addresses) {
+  const alt = `${one.modality ?? ""} series, one slice of ${formatCount(one.images, "image")}, ${MARK}`.trim();
+  const image = h("img", { alt, width: one.width, height: one.height });
+  const address = URL.createObjectURL(new Blob([bytesOf(one.png_b64)], { type: PNG }));
+  addresses.add(address);
+  const done = () => {
+    URL.revokeObjectURL(address);
+    addresses.delete(address);
+  };
+  image.addEventListener("load", done, { once: true });
+  image.addEventListener("error", done, { once: true });
+  image.src = address;
+  return image;
+}
+
+function figure(one, mark, addresses) {
+  const words = [one.modality, one.description].filter(Boolean);
+  const which = one.shown ? `, image ${one.shown} shown` : "";
+  return h(
+    "figure",
+    { class: "preview" },
+    h(
+      "div",
+      { class: "preview-frame" },
+      one.png_b64 ? picture(one, addresses) : h("p", { class: "preview-none" }, told(one.why || "cannot be shown")),
+      h("p", { class: "preview-mark" }, mark),
+    ),
+    h("figcaption", null, words.length ? words.map((word) => [told(word), " "]) : "series ", h("span", { class: "muted" }, `${formatCount(one.images, "image")}${which}`)),
+  );
+}
+
+/**
+ * Show previews of a transfer in a dialog.
+ * @param {object} row
+ * @param {Store} store
+ */
+export async function preview(row, store) {
+  const addresses = new Set();
+  const stop = new AbortController();
+  const place = h("div", { class: "previews", "aria-live": "polite" }, h("p", { class: "muted", role: "status" }, "being made …"));
+  const body = (dialog) => {
+    fill(dialog, place, row, addresses, stop.signal);
+    return [...aboutView(row, store), h("p", { class: "hint" }, "Small pictures for telling studies apart. That you look is written to the audit log, and the sender hears of it."), place];
+  };
+  await openDialog({ title: "Preview", body, wide: true });
+  stop.abort();
+  for (const address of addresses) URL.revokeObjectURL(address);
+  place.replaceChildren();
+}
+
+async function fill(dialog, place, row, addresses, signal) {
+  try {
+    const answer = await api.post(actUrl(row, "previews"), {}, { signal, patience: PATIENCE_MS });
+    const figures = answer.previews.map((one) => figure(one, answer.marked || MARK, addresses));
+    place.replaceChildren(...(figures.length ? figures : [h("p", null, "There is no series with images in it.")]));
+  } catch (error) {
+    if (signal.aborted) return;
+    place.replaceChildren();
+    dialog.setError(error);
+  }
+}

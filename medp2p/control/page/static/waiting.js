@@ -1,0 +1,160 @@
+/**
+ * What needs a person: offers to decide, sealed transfers to release, holds, and requests to
+ * destroy. What stands under the pointer does not move: newcomers go to the end meanwhile, and a
+ * card that is done with leaves a sentence in its place for a moment, so that a second click meets
+ * no other patient.
+ */
+
+import { field } from "./decisions.js";
+import { h, patchList, setChildren, told } from "./dom.js";
+import { formatCount } from "./format.js";
+import { makeCard, updateCard } from "./transfers.js";
+import { say } from "./say.js";
+
+/** How long the place of a card that has gone is kept, milliseconds; longer under the pointer. */
+const GONE_MS = 1500;
+const GONE_AT_MOST_MS = 3000;
+const WHY = {
+  decide: "Offered: take it or refuse it.",
+  held: "Held: look at it before it is released.",
+  release: "Sealed: release it into a folder.",
+  answer: "Taken back by its sender after its release: destroy all copies, then answer.",
+};
+
+const keyOf = (row) => `${row.direction}:${row.id}`;
+
+/** Urgent ones first, then those that wait longest. */
+function order(one, other) {
+  const urgent = (row) => (row.priority === "stat" ? 0 : 1);
+  return urgent(one) - urgent(other) || (one.created < other.created ? -1 : one.created > other.created ? 1 : 0);
+}
+
+/** A choice beside Accept: where to release it once it is sealed. */
+function targetChoice(store) {
+  const select = h("select", null);
+  const element = h("div", { class: "then" }, field("Once sealed", select));
+  const update = () => {
+    const targets = store.get("targets") ?? [];
+    element.hidden = targets.length === 0;
+    const chosen = select.value;
+    setChildren(select, h("option", { value: "" }, "keep it sealed"), targets.map((target) => h("option", { value: target.name }, `into ${target.name}`)));
+    select.value = targets.some((target) => target.name === chosen) ? chosen : "";
+  };
+  return { element, select, update };
+}
+
+/** The list of cards, and what has just gone from it. */
+class Cards {
+  #store;
+  #list;
+  #gone = new Map();
+  #choices = new WeakMap();
+  #rows = [];
+
+  constructor(list, store) {
+    this.#list = list;
+    this.#store = store;
+    list.addEventListener("pointerleave", () => this.#draw());
+  }
+
+  /** Show these rows; return how many there are. */
+  show(rows) {
+    const now = performance.now();
+    for (const row of this.#rows) {
+      if (!rows.some((one) => keyOf(one) === keyOf(row))) this.#gone.set(keyOf(row), { row, since: now });
+    }
+    for (const row of rows) this.#gone.delete(keyOf(row));
+    this.#rows = rows;
+    this.#draw();
+    if (this.#gone.size) setTimeout(() => this.#draw(), GONE_MS);
+  }
+
+  /** Whether somebody may be about to click. */
+  get #held() {
+    return this.#list.matches(":hover") && matchMedia("(hover: hover)").matches;
+  }
+
+  #draw() {
+    const now = performance.now();
+    const held = this.#held;
+    for (const [key, { since }] of this.#gone) {
+      if (now - since >= (held ? GONE_AT_MOST_MS : GONE_MS)) this.#gone.delete(key);
+    }
+    if (held && this.#gone.size) setTimeout(() => this.#draw(), GONE_MS);
+    const focused = this.#list.contains(document.activeElement);
+    const items = this.#arranged(held || focused);
+    patchList(this.#list, items, keyOf, (row) => this.#make(row), (element, row) => this.#update(element, row));
+    if (focused && !this.#list.contains(document.activeElement)) document.getElementById("waiting-title").focus();
+  }
+
+  /** The rows in their order; while somebody may be about to click, as they stand, newcomers last. */
+  #arranged(still) {
+    const known = new Map([...this.#rows, ...[...this.#gone.values()].map((one) => one.row)].map((row) => [keyOf(row), row]));
+    const sorted = [...known.values()].sort(order);
+    if (!still) return sorted;
+    const place = new Map([...this.#list.children].map((child, number) => [child.dataset.key, number]));
+    return sorted.sort((one, other) => (place.get(keyOf(one)) ?? Infinity) - (place.get(keyOf(other)) ?? Infinity) || 0);
+  }
+
+  #make(row) {
+    const choice = targetChoice(this.#store);
+    const why = h("p", { class: "card-why" });
+    const card = makeCard(row, { store: this.#store, full: true, extra: h("div", null, why, choice.element) });
+    const item = h("li", null, card);
+    this.#choices.set(item, { card, choice, why });
+    return item;
+  }
+
+  #update(item, row) {
+    if (this.#gone.has(keyOf(row))) {
+      if (!item.querySelector(".gone")) item.replaceChildren(this.#goneView(row));
+      return;
+    }
+    if (item.querySelector(".gone")) return this.#again(item, row);
+    const { card, choice, why } = this.#choices.get(item);
+    setChildren(why, WHY[row.why] ?? "");
+    choice.update();
+    if (row.why !== "decide") choice.element.hidden = true;
+    updateCard(card, { ...row, release_to_wanted: () => choice.select.value });
+  }
+
+  /** It has come back while its place was still kept. */
+  #again(item, row) {
+    const fresh = this.#make(row);
+    this.#choices.set(item, this.#choices.get(fresh));
+    item.replaceChildren(...fresh.childNodes);
+    this.#update(item, row);
+  }
+
+  #goneView(row) {
+    const now = this.#store.transfer(row.direction, row.id) ?? row;
+    return h("p", { class: "gone", role: "status" }, "from ", told(row.peer), `: ${now.state}`);
+  }
+}
+
+/** Say that something new waits, without patient data. */
+function announce(rows, known) {
+  const fresh = rows.filter((row) => !known.has(keyOf(row)));
+  if (!fresh.length) return;
+  const urgent = fresh.filter((row) => row.priority === "stat").length;
+  const names = [...new Set(fresh.map((row) => row.peer))].join(", ");
+  say.politely(`${formatCount(fresh.length, "transfer")} ${fresh.length === 1 ? "waits" : "wait"} for you, from ${names}${urgent ? `; ${urgent} STAT` : ""}`);
+}
+
+/** Fill the region. */
+export function mount(section, store) {
+  const list = h("ul", { class: "cards" });
+  const empty = h("p", { class: "empty" }, "Nothing waits for you. What others send appears here by itself.");
+  const cards = new Cards(list, store);
+  let known = null;
+  section.append(empty, list);
+  store.subscribe("waiting", (rows) => {
+    cards.show(rows);
+    empty.hidden = rows.length > 0;
+    if (known) announce(rows, known);
+    known = new Set(rows.map(keyOf));
+  });
+  const redraw = () => cards.show(store.get("waiting"));
+  store.subscribe("targets", redraw);
+  store.subscribe("peers", redraw);
+}
