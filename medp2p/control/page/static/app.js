@@ -18,6 +18,7 @@ const REGIONS = [
   ["workstation", ["workstation"]],
   ["audit", ["audit"]],
   ["search", ["search"]],
+  ["banner", ["banner"]],
   ["notify", ["banner"]],
 ];
 const ENDED = {

@@ -12,11 +12,14 @@ class Dialog {
     this.confirm = confirm;
     this.alert = alert;
     this.shut = shut;
+    this.ready = true;
   }
 
   /** Allow or forbid confirming. */
   setReady(ready) {
-    if (this.confirm) setAttribute(this.confirm, "disabled", !ready);
+    this.ready = ready;
+    const busy = this.element.getAttribute("aria-busy") === "true";
+    if (this.confirm) setAttribute(this.confirm, "disabled", busy || !ready);
   }
 
   /** Put another word on the confirming button, and say whether it is a dangerous one. */
@@ -42,7 +45,7 @@ class Dialog {
 /**
  * Open a modal dialog.
  * @param {object} options
- * @param {string} options.title Text of the heading.
+ * @param {string|Node} options.title Of the heading; a name that was told goes in as an element (dom.told).
  * @param {Node|Node[]|((dialog: Dialog) => Node|Node[])} [options.body] An element with `autofocus` gets the focus;
  *   else the confirming button does, or "Back" when it is dangerous.
  * @param {string|null} [options.verb] Word on the confirming button; null: there is only "Back".
@@ -53,6 +56,7 @@ class Dialog {
  * @returns {Promise<any>} What onConfirm gave (true for undefined), or null when it was closed without.
  */
 export function openDialog({ title, body, verb = null, danger = false, onConfirm, wide = false }) {
+  if (document.getElementById("page").hidden) return Promise.resolve(null); // the session ended meanwhile
   const opener = document.activeElement;
   const name = `dialog-${(count += 1)}`;
   const alert = h("div", { class: "error", role: "alert" });
@@ -107,7 +111,7 @@ async function run(dialog, onConfirm) {
     dialog.setError(error);
   } finally {
     setAttribute(element, "aria-busy", null);
-    setAttribute(confirm, "disabled", false);
+    setAttribute(confirm, "disabled", !dialog.ready);
     if (element.open && (!element.contains(document.activeElement) || document.activeElement === element)) confirm.focus();
   }
 }

@@ -50,7 +50,7 @@ export function setAttribute(element, name, value) {
 
 function build(element, props, children) {
   for (const [name, value] of Object.entries(props ?? {})) setProperty(element, name, value);
-  for (const child of children.flat()) {
+  for (const child of children.flat(Infinity)) {
     if (child != null && child !== false) element.append(child instanceof Node ? child : String(child));
   }
   return element;
@@ -116,6 +116,36 @@ export function setChildren(element, ...children) {
   if (!same) element.replaceChildren(...fresh);
 }
 
+/** For so long a decision cannot be clicked after it has moved: somebody may be aiming at another one. */
+const MOVED_MS = 400;
+
+const DECISIONS = "[data-decision], [data-transfer] .actions button";
+
+/** Where each button of a decision stands now. */
+function decisions() {
+  const places = new Map();
+  for (const button of document.querySelectorAll(DECISIONS)) {
+    const { top, left } = button.getBoundingClientRect();
+    places.set(button, `${Math.round(top)} ${Math.round(left)}`);
+  }
+  return places;
+}
+
+/**
+ * Do something that may move things on the page; a button of a transfer, or one with
+ * `data-decision`, that then stands elsewhere takes no click for a moment.
+ * @param {() => void} change
+ */
+export function moving(change) {
+  const before = decisions();
+  change();
+  for (const [button, place] of decisions()) {
+    if (before.get(button) === place) continue;
+    button.classList.add("moved");
+    setTimeout(() => button.classList.remove("moved"), MOVED_MS);
+  }
+}
+
 /**
  * Bring a container's children into line with a list, keyed. Elements that stay are neither
  * made anew nor taken out, and the one with focus is never moved: others move around it.
@@ -127,18 +157,22 @@ export function setChildren(element, ...children) {
  * @param {(element: Element, item: T) => void} [update] Called for each element, new ones too.
  */
 export function patchList(container, items, key, make, update = () => {}) {
-  const known = new Map();
-  for (const child of container.children) known.set(child.dataset.key, child);
   const wanted = new Map();
   for (const item of items) if (!wanted.has(String(key(item)))) wanted.set(String(key(item)), item);
+  const names = [...container.children].map((child) => child.dataset.key);
+  const change = () => arrange(container, wanted, make, update);
+  const same = names.length === wanted.size && [...wanted.keys()].every((name, index) => name === names[index]);
+  if (same) change();
+  else moving(change);
+}
+
+function arrange(container, wanted, make, update) {
+  const known = new Map([...container.children].map((child) => [child.dataset.key, child]));
   for (const [name, child] of known) if (!wanted.has(name)) child.remove();
   let place = container.firstElementChild;
   for (const [name, item] of wanted) {
-    let child = known.get(name);
-    if (!child) {
-      child = make(item);
-      child.dataset.key = name;
-    }
+    const child = known.get(name) ?? make(item);
+    child.dataset.key = name;
     if (child !== place && child.contains(document.activeElement)) {
       while (place !== child) {
         const next = place.nextElementSibling;

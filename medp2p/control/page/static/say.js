@@ -2,8 +2,11 @@
 
 import { escapeText } from "./format.js";
 
+/** A new element each time: the same sentence twice is heard twice. */
 function put(id, text) {
-  document.getElementById(id).textContent = escapeText(text);
+  const said = document.createElement("p");
+  said.textContent = escapeText(text);
+  document.getElementById(id).replaceChildren(said);
 }
 
 /** Sentences for people who hear the page. */

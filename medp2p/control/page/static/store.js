@@ -12,6 +12,9 @@ const PLAIN = ["status", "identity", "peers", "nearby", "released", "alarms", "a
 /** Longest time between a change and its showing on a page that nobody sees. */
 const HIDDEN_MS = 1000;
 
+/** Records after which something is otherwise that no other event tells. */
+const TURNING = new Set(["pair", "unpair", "target-add", "target-remove", "release", "withdraw", "config"]);
+
 const keyOf = (transfer) => `${transfer.direction}:${transfer.id}`;
 
 /** Whether a transfer still waits for what it waited for, after an event. */
@@ -110,7 +113,8 @@ export class Store {
     for (const hear of this.#listeners) hear(event, before);
     if (kind === "transfer") this.#applyTransfer(about, before);
     else if (kind === "peer") this.#applyPeer(about);
-    else if (kind === "alarm" || kind === "missed") this.#stale();
+    else if (kind === "alarm") this.#applyAlarm(about);
+    else if (kind === "missed") this.#stale();
     else if (kind === "audit") this.#applyAudit(about);
     else if (["status", "pairing", "nearby"].includes(kind)) this.set(kind, about);
   }
@@ -138,11 +142,15 @@ export class Store {
     this.set("peers", peers.map((one) => (one.name === peer.name ? { ...one, ...peer } : one)));
   }
 
+  #applyAlarm(alarm) {
+    const others = (this.#values.get("alarms") ?? []).filter((one) => one.id !== alarm.id);
+    this.set("alarms", [alarm, ...others]);
+  }
+
   #applyAudit(records) {
-    const known = new Map((this.#values.get("audit") ?? []).map((record) => [record.seq, record]));
-    for (const record of [records].flat()) known.set(record.seq, record);
-    const newest = [...known.values()].sort((one, other) => one.seq - other.seq).slice(-30);
-    this.set("audit", newest);
+    const last = this.#values.get("audit")?.at(-1)?.seq ?? Infinity;
+    if (records.some((record) => record.seq > last && TURNING.has(record.event))) this.#stale();
+    this.set("audit", records);
   }
 
   #mark(kind) {

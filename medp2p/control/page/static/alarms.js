@@ -1,0 +1,97 @@
+/** Alarms that nobody has acknowledged: on top, one line each, the newest first. */
+
+import { api, url } from "./api.js";
+import { h, moving, patchList, setAttribute, setChildren, time, told } from "./dom.js";
+import { escapeText } from "./format.js";
+import { say } from "./say.js";
+import { showError } from "./transfers.js";
+
+/** So many are shown at once; the others open by a click, so that what waits stays in sight. */
+const SHOWN = 2;
+const KINDS = {
+  "key-alarm": ["another key", "Do not send to it. Call the other side by a number that you know, and compare the key words."],
+  "cloned-identity": ["cloned identity", "Two daemons run with one identity. Stop one of them, then acknowledge."],
+  "pairing-guesses": ["wrong pairing codes", "Somebody may have guessed. Pair again, and tell the code by voice."],
+  "clock-behind": ["clock", "Set the clock of this workstation right, then acknowledge."],
+  "set-back": ["set back", "The other side has lost what it had told before: a restored backup, or a copy."],
+  strangers: ["refused connections", "Unknown keys have tried to connect."],
+};
+
+let count = 0;
+const parts = new WeakMap();
+
+function make(alarm) {
+  const name = `alarm-${(count += 1)}`;
+  const its = { alarm, when: h("span", { class: "muted" }), alert: h("div", { class: "error", role: "alert" }) };
+  const [word, advice] = KINDS[alarm.kind] ?? [alarm.kind.replaceAll("-", " "), null];
+  const button = h("button", { type: "button", "aria-describedby": name, on: { click: () => acknowledge(its, button) } }, "Acknowledge");
+  const item = h(
+    "li",
+    { class: "alarm", data: { alarm: alarm.id, kind: alarm.kind } },
+    h("div", { class: "alarm-text", id: name }, h("p", null, h("strong", { class: "alarm-kind" }, escapeText(word)), " ", told(alarm.text), " ", its.when), advice ? h("p", { class: "hint" }, advice) : null, its.alert),
+    button,
+  );
+  parts.set(item, its);
+  return item;
+}
+
+function update(item, alarm) {
+  const its = parts.get(item);
+  its.alarm = alarm;
+  setChildren(its.when, time(alarm.time), alarm.count > 1 ? `, ${alarm.count} times` : "");
+}
+
+async function acknowledge(its, button) {
+  if (button.getAttribute("aria-disabled")) return;
+  setAttribute(button, "aria-disabled", "true");
+  showError(its.alert, null);
+  try {
+    await api.post(url`/v1/alarms/${its.alarm.id}/acknowledge`);
+    its.taken();
+  } catch (error) {
+    showError(its.alert, error);
+  } finally {
+    setAttribute(button, "aria-disabled", null);
+  }
+}
+
+/** Say what is new, once; the first look at the page says how many there are. */
+function announce(open, known) {
+  const fresh = open.filter((alarm) => !known.has(alarm.id));
+  if (fresh.length) say.now(`Alarm: ${fresh[0].text}${fresh.length > 1 ? `, and ${fresh.length - 1} more` : ""}`);
+}
+
+/**
+ * Fill the region.
+ * @param {HTMLElement} section
+ * @param {Store} store
+ */
+export function mount(section, store) {
+  const first = h("ul", { class: "list alarm-list" });
+  const rest = h("ul", { class: "list alarm-list" });
+  const summary = h("summary");
+  const more = h("details", { class: "more" }, summary, rest);
+  section.append(first, more);
+  const known = new Set();
+  const makeTaken = (alarm) => {
+    const item = make(alarm);
+    parts.get(item).taken = () => store.apply({ event: "alarm", alarm: { ...parts.get(item).alarm, acknowledged: true } });
+    return item;
+  };
+  store.subscribe("alarms", (alarms) => {
+    const open = alarms.filter((alarm) => !alarm.acknowledged).sort((one, other) => other.id - one.id);
+    const focused = section.contains(document.activeElement);
+    announce(open, known);
+    for (const alarm of open) known.add(alarm.id);
+    moving(() => {
+      section.hidden = open.length === 0;
+      more.hidden = open.length <= SHOWN;
+      setChildren(summary, `${open.length - SHOWN} more`);
+      patchList(first, open.slice(0, SHOWN), (alarm) => alarm.id, makeTaken, update);
+      patchList(rest, open.slice(SHOWN), (alarm) => alarm.id, makeTaken, update);
+    });
+    if (focused && !section.contains(document.activeElement)) {
+      (section.hidden ? document.getElementById("waiting-title") : section.querySelector("h2")).focus();
+    }
+  });
+}

@@ -1,0 +1,81 @@
+/** The newest records of the audit log, in words. */
+
+import { h, patchList, time, told } from "./dom.js";
+import { escapeText } from "./format.js";
+
+const WORDS = {
+  start: "daemon started",
+  stop: "daemon stopped",
+  "pairing-open": "pairing code shown",
+  "pairing-close": "pairing closed",
+  pair: "paired",
+  unpair: "peer removed",
+  "verify-peer": "key words compared",
+  policy: "policy changed",
+  config: "settings changed",
+  send: "send confirmed",
+  offer: "offered",
+  accept: "accepted",
+  decline: "declined",
+  seal: "sealed",
+  check: "looked at after the seal",
+  open: "opened",
+  "release-begin": "release begun",
+  release: "released",
+  withdraw: "released folder removed",
+  recall: "recall",
+  destroy: "destroy asked or answered",
+  cancel: "cancelled",
+  discard: "discarded",
+  verify: "read again",
+  preview: "previewed",
+  expire: "expired",
+  fail: "failed",
+  abort: "broken off",
+  fact: "statement taken",
+  "fact-refused": "statement refused",
+  "reveal-label": "masked label shown",
+  "target-add": "target added",
+  "target-remove": "target removed",
+  alarm: "alarm",
+  acknowledge: "alarm acknowledged",
+  strangers: "unknown keys refused",
+  "page-opened": "page opened",
+  "page-ended": "page ended",
+};
+const VIA = { cli: "command line", page: "page", rule: "by rule", peer: "by the peer" };
+const SHORT = 8;
+
+/** The part of a detail that fits a line; the whole of it is in the log. */
+function detailText(detail) {
+  const parts = Object.entries(detail ?? {}).map(([key, value]) => `${key}=${typeof value === "object" ? JSON.stringify(value) : value}`);
+  const text = parts.join(" ");
+  return text.length > 160 ? `${text.slice(0, 160)} …` : text;
+}
+
+function make(record) {
+  const actor = record.actor ?? {};
+  const who = actor.operator ?? actor.os_user;
+  const via = VIA[actor.via] ?? actor.via;
+  const bad = record.outcome && record.outcome !== "ok";
+  const detail = detailText(record.detail);
+  return h(
+    "li",
+    { class: "audit-item", data: { event: record.event } },
+    h("p", { class: "audit-line" }, h("strong", null, escapeText(WORDS[record.event] ?? record.event)), record.peer ? [" ", told(record.peer)] : null, bad ? [" ", h("span", { class: "badge bad" }, escapeText(record.outcome))] : null, record.transfer ? [" ", h("code", { class: "muted" }, escapeText(record.transfer).slice(0, SHORT))] : null),
+    h("p", { class: "audit-by muted" }, time(record.time), " · ", who ? [told(who), ", "] : null, escapeText(via), detail ? [" · ", told(detail)] : null),
+  );
+}
+
+/**
+ * Fill the region.
+ * @param {HTMLElement} section
+ * @param {Store} store
+ */
+export function mount(section, store) {
+  const list = h("ol", { class: "list audit-list" });
+  section.append(list, h("p", { class: "hint" }, "All of it: ", h("code", null, "medp2p audit"), "; whether it is whole: ", h("code", null, "medp2p audit verify"), "."));
+  store.subscribe("audit", (records) => {
+    patchList(list, records.toReversed(), (record) => record.seq, make);
+  });
+}

@@ -1,0 +1,83 @@
+/**
+ * Notices of the browser, without patient data: "1 STAT from ct-2". Only after somebody has clicked
+ * "Notify me here" and the browser allows it; several tabs show one notice.
+ */
+
+import { escapeText } from "./format.js";
+import { setAttribute } from "./dom.js";
+
+const WANTED = "medp2p-notify";
+/** Offers that come together are told together. */
+const GATHER_MS = 1500;
+
+/**
+ * Return the text for offers: "1 STAT and 2 routine from ct-2".
+ * @param {{peer: string, priority: string}[]} offers
+ * @returns {string}
+ */
+export function noticeText(offers) {
+  const urgent = offers.filter((offer) => offer.priority === "stat").length;
+  const counts = [urgent && `${urgent} STAT`, offers.length - urgent && `${offers.length - urgent} routine`].filter(Boolean);
+  const peers = [...new Set(offers.map((offer) => offer.peer))];
+  const from = peers.length > 2 ? `${peers.length} workstations` : peers.map(escapeText).join(" and ");
+  return `${counts.join(" and ")} from ${from}`;
+}
+
+/** What has come since the last notice. */
+class Notices {
+  #offers = new Map();
+  #timer = null;
+
+  hear(event, before) {
+    const row = event.transfer;
+    if (event.event === "alarm" && !event.alarm.acknowledged) this.#tell("An alarm waits on the page", `alarm-${event.alarm.id}-${event.alarm.count}`);
+    if (event.event !== "transfer" || row.direction !== "in" || row.state !== "offered" || before?.state === "offered") return;
+    this.#offers.set(row.id, row);
+    this.#timer ??= setTimeout(() => this.#tellOffers(), GATHER_MS);
+  }
+
+  #tellOffers() {
+    const offers = [...this.#offers.values()];
+    this.#offers.clear();
+    this.#timer = null;
+    this.#tell(noticeText(offers), `offers-${offers[0].id}`);
+  }
+
+  /** The tag is the same in all tabs, and a notice replaces one with its tag. */
+  #tell(text, tag) {
+    if (!isOn() || document.hasFocus()) return;
+    const notice = new Notification("medp2p", { body: text, tag: `medp2p-${tag}` });
+    notice.addEventListener("click", () => {
+      window.focus();
+      notice.close();
+    });
+  }
+}
+
+function isOn() {
+  return "Notification" in window && Notification.permission === "granted" && localStorage.getItem(WANTED) === "yes";
+}
+
+/**
+ * Show the button, and listen.
+ * @param {HTMLElement} section The banner.
+ * @param {Store} store
+ */
+export function mount(section, store) {
+  const button = section.querySelector("#notify");
+  const show = () => {
+    button.hidden = !("Notification" in window);
+    const denied = !button.hidden && Notification.permission === "denied";
+    button.disabled = denied;
+    setAttribute(button, "title", denied ? "this browser forbids notices for this address" : "notices of the browser, without patient data");
+    setAttribute(button, "aria-pressed", String(isOn()));
+  };
+  button.addEventListener("click", async () => {
+    if (isOn()) localStorage.removeItem(WANTED);
+    else if ((await Notification.requestPermission()) === "granted") localStorage.setItem(WANTED, "yes");
+    show();
+  });
+  const notices = new Notices();
+  store.onEvent((event, before) => notices.hear(event, before));
+  show();
+}
