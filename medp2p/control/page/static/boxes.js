@@ -3,7 +3,7 @@
 import { api, url } from "./api.js";
 import { h, patchList, setText, told } from "./dom.js";
 import { formatCount } from "./format.js";
-import { makeCard, showError, updateCard, verbsOf } from "./transfers.js";
+import { errorPlace, makeCard, showError, updateCard, verbsOf } from "./transfers.js";
 import { say } from "./say.js";
 
 /** So many are shown at first, and so many more with each wish for more. */
@@ -28,7 +28,7 @@ class Box {
   #wanted = FIRST;
   #list = h("ul", { class: "cards rows" });
   #count = h("p", { class: "muted" });
-  #alert = h("div", { class: "error", role: "alert" });
+  #alert = errorPlace();
   #more = h("button", { type: "button" }, "More");
   #empty;
   #cards = new WeakMap();

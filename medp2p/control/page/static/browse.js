@@ -4,7 +4,7 @@ import { api, url } from "./api.js";
 import { field } from "./decisions.js";
 import { h, setText, time, told } from "./dom.js";
 import { escapeText, formatBytes } from "./format.js";
-import { showError } from "./transfers.js";
+import { errorPlace, showError } from "./transfers.js";
 
 /** Return text as base64 of its UTF-8 bytes: how the API takes a path. */
 export function toBase64(text) {
@@ -42,7 +42,7 @@ async function expanded(text) {
 function folderList({ foldersOnly = false, word, onChoose }) {
   const title = h("p", { class: "path", tabindex: "-1" });
   const rows = h("ul", { class: "folder-rows" });
-  const alert = h("div", { class: "error", role: "alert" });
+  const alert = errorPlace();
   const up = h("button", { type: "button" }, "Up");
   const here = h("button", { type: "button" }, `${word} this folder`);
   const tools = h("div", { class: "actions" }, up, here);
@@ -168,7 +168,7 @@ export function pathsField() {
   const input = new PathInput();
   const chosen = new Map();
   const rows = h("ul", { class: "chosen" });
-  const alert = h("div", { class: "error", role: "alert" });
+  const alert = errorPlace();
   const count = h("p", { class: "sr-only", role: "status" });
   const draw = () => {
     rows.replaceChildren(...[...chosen.values()].map(rowOf));

@@ -7,7 +7,7 @@ import { findingsView, labelView, patientLine } from "./label.js";
 import { escapeText, formatBytes, formatCount } from "./format.js";
 import { h, told } from "./dom.js";
 import { recipientView } from "./recipient.js";
-import { showError } from "./transfers.js";
+import { errorPlace, showError } from "./transfers.js";
 
 const PURPOSES = ["treatment", "second-opinion", "legal", "patient-request", "research", "other"];
 const SKIPPED_SHOWN = 10;
@@ -61,7 +61,7 @@ function typedView(scan, part) {
     return { input, element: field(text, input, "As on the request form.") };
   });
   const shown = h("div", { class: "revealed", role: "status" });
-  const alert = h("div", { class: "error", role: "alert" });
+  const alert = errorPlace();
   const reveal = h("button", { type: "button" }, "Reveal");
   reveal.addEventListener("click", async () => {
     showError(alert, null);

@@ -54,7 +54,8 @@ export function patientLine(patient, ...more) {
     fact("born", date(patient.birth_date), "no birth date"),
     " ",
     fact("sex", patient.sex),
-    raw.length ? h("span", { class: "fact raw" }, " as it stands in the file: ", raw.map((text) => [told(text), " "])) : null,
+    " ",
+    raw.length ? h("span", { class: "fact raw" }, "as it stands in the file: ", raw.map((text) => [told(text), " "])) : null,
     more,
   );
 }
@@ -248,7 +249,7 @@ export function briefView(label) {
   return h(
     "div",
     { class: "brief" },
-    patientLine(named[0], more > 0 ? h("span", { class: "warning" }, ` and ${formatCount(more, "more patient")}`) : null),
+    patientLine(named[0], more > 0 ? h("span", { class: "warning" }, `and ${formatCount(more, "more patient")}`) : null),
     studies.length
       ? h("p", { class: "muted" }, studies.map((words, number) => [number ? "· " : null, words]), others > 0 ? ` and ${formatCount(others, "more study", "more studies")}` : null)
       : null,

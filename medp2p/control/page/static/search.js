@@ -4,7 +4,7 @@ import { STATES, formatCount } from "./format.js";
 import { api, url } from "./api.js";
 import { field } from "./decisions.js";
 import { h, patchList, setText } from "./dom.js";
-import { makeCard, showError, updateCard } from "./transfers.js";
+import { errorPlace, makeCard, showError, updateCard } from "./transfers.js";
 
 const LIMIT = 30;
 
@@ -41,7 +41,7 @@ class Results {
   #asked = 0;
   #list = h("ul", { class: "cards rows" });
   #count = h("p", { class: "muted", role: "status" });
-  #alert = h("div", { class: "error", role: "alert" });
+  #alert = errorPlace();
   #more = h("button", { type: "button", hidden: true }, "More");
   #cards = new WeakMap();
 

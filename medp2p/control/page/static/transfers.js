@@ -4,7 +4,7 @@
  */
 
 import { briefView, offerView } from "./label.js";
-import { h, patchList, setAttribute, setChildren, setText, time, told } from "./dom.js";
+import { h, setAttribute, setChildren, setText, time, told } from "./dom.js";
 import { STATES, escapeText, formatBytes, formatCount } from "./format.js";
 import { perform } from "./decisions.js";
 
@@ -91,7 +91,7 @@ export function makeCard(row, { store, full = false, extra = null }) {
     facts: h("p", { class: "card-facts" }),
     times: h("ul", { class: "times" }),
     why: h("div", { class: "why" }),
-    alert: h("div", { class: "error", role: "alert" }),
+    alert: errorPlace(),
     done: h("p", { class: "done", role: "status" }),
     actions: h("div", { class: "actions" }),
     describedBy: `${name}-title ${name}-whose`,
@@ -192,9 +192,20 @@ function placeOf(place) {
   return typeof place === "object" ? (place.path ?? place.folder) : place;
 }
 
+function makeButton(its, verb) {
+  const kind = PRIMARY.includes(verb) ? "primary" : DANGER.includes(verb) ? "danger-quiet" : null;
+  const click = (event) => act(its, verb, event.currentTarget);
+  return h("button", { type: "button", class: kind, "aria-describedby": its.describedBy, data: { verb }, on: { click } }, verb);
+}
+
+/** Bring the buttons into line; those that stay keep their place and focus. */
 function patchVerbs(its, verbs) {
-  const make = (verb) => h("button", { type: "button", class: PRIMARY.includes(verb) ? "primary" : DANGER.includes(verb) ? "danger-quiet" : null, "aria-describedby": its.describedBy, on: { click: (event) => act(its, verb, event.currentTarget) } }, verb);
-  patchList(its.actions, verbs, (verb) => verb, make);
+  for (const button of [...its.actions.children]) if (!verbs.includes(button.dataset.verb)) button.remove();
+  let place = its.actions.firstElementChild;
+  for (const verb of verbs) {
+    if (place?.dataset.verb === verb) place = place.nextElementSibling;
+    else its.actions.insertBefore(makeButton(its, verb), place);
+  }
 }
 
 /** Do what a button says, once, and tell on the card what came of it. */
@@ -218,6 +229,11 @@ async function act(its, verb, button) {
   }
 }
 
+/** Make a place for an error; it takes no room until there is one. */
+export function errorPlace() {
+  return h("div", { class: "error", role: "alert", hidden: true });
+}
+
 /**
  * Show an error, or none.
  * @param {Element} place
@@ -225,6 +241,7 @@ async function act(its, verb, button) {
  */
 export function showError(place, error) {
   place.replaceChildren();
+  place.hidden = !error;
   if (!error) return;
   place.append(h("p", null, escapeText(error.text ?? error.message)));
   if (error.hint) place.append(h("p", { class: "hint" }, escapeText(error.hint)));

@@ -107,7 +107,7 @@ class Cards {
 
   #update(item, row) {
     if (this.#gone.has(keyOf(row))) {
-      if (!item.querySelector(".gone")) item.replaceChildren(this.#goneView(row));
+      if (!item.querySelector(".gone")) this.#leave(item, row);
       return;
     }
     if (item.querySelector(".gone")) return this.#again(item, row);
@@ -122,13 +122,16 @@ class Cards {
   #again(item, row) {
     const fresh = this.#make(row);
     this.#choices.set(item, this.#choices.get(fresh));
+    item.style.minHeight = "";
     item.replaceChildren(...fresh.childNodes);
     this.#update(item, row);
   }
 
-  #goneView(row) {
+  /** Put a sentence in the place of a card, and keep its room: nothing else moves yet. */
+  #leave(item, row) {
     const now = this.#store.transfer(row.direction, row.id) ?? row;
-    return h("p", { class: "gone", role: "status" }, "from ", told(row.peer), `: ${now.state}`);
+    item.style.minHeight = `${item.getBoundingClientRect().height}px`;
+    item.replaceChildren(h("p", { class: "gone", role: "status" }, "from ", told(row.peer), `: ${now.state}`));
   }
 }
 
