@@ -112,6 +112,15 @@ async def _add_target(desk: Desk, call: Call) -> Any:
     return await desk.add_target(call.actor, body.name, body.target)
 
 
+async def _overview(desk: Desk, call: Call) -> Any:
+    limit = call.number("limit", limits.OVERVIEW_ROWS)
+    return await desk.overview(min(max(limit, 1), limits.MAX_OVERVIEW_ROWS))
+
+
+async def _folders(desk: Desk, call: Call) -> Any:
+    return await desk.folders(call.octets("path_b64"))
+
+
 async def _audit(desk: Desk, call: Call) -> Any:
     limit = min(max(call.number("limit", 100), 1), limits.MAX_AUDIT_PAGE)
     return await desk.audit(limit, call.number("after", -1))
@@ -120,6 +129,9 @@ async def _audit(desk: Desk, call: Call) -> Any:
 #: (method, address, handler); the order matters where an address fits two.
 TABLE: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/status", lambda desk, call: desk.status()),
+    ("GET", "/overview", _overview),
+    ("GET", "/search", lambda desk, call: desk.search(call.query)),
+    ("GET", "/folders", _folders),
     ("GET", "/identity", lambda desk, call: desk.identity()),
     ("GET", "/config", lambda desk, call: desk.config()),
     ("POST", "/reload", lambda desk, call: desk.reload(call.actor)),

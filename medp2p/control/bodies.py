@@ -1,5 +1,6 @@
 """What a request to the API may hold: one model for each body, and the request as a whole."""
 
+import base64
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -154,6 +155,20 @@ class Call:
         if not (digits.isascii() and digits.isdigit() and len(digits) <= 15):
             raise UsageError(f"{name} is a whole number")
         return int(text)
+
+    def octets(self, name: str) -> bytes | None:
+        """Return the bytes that the query has in base64; None without it.
+
+        Raises:
+            UsageError: It is not base64.
+        """
+        text = self.query.get(name)
+        if not text:
+            return None
+        try:
+            return base64.b64decode(text.encode("ascii"), validate=True)
+        except ValueError:
+            raise UsageError(f"{name} is not base64") from None
 
     def flag(self, name: str) -> bool:
         """Return whether a query word is set to 1."""

@@ -32,11 +32,41 @@ class Desk(Protocol):
         ...
 
     async def identity(self) -> Json:
-        """Return ``{peer_id, name, key_words, vault_recipient}``."""
+        """Return ``{peer_id, name, department, place, key_words, vault_recipient, qr}``.
+
+        ``qr`` is the peer ID as a QR code: ``size`` (modules of an edge) and ``path`` (SVG path
+        data of the dark ones).
+        """
         ...
 
     async def config(self) -> list[Json]:
         """Return ``{key, value, source}`` for each setting, in the order of the file."""
+        ...
+
+    async def overview(self, limit: int) -> Json:
+        """Return what stands on the page at first sight, quickly, however much there is.
+
+        Keys: ``status`` (without ``transfers`` and ``held``), ``identity, peers, nearby, waiting,
+        active, inbox, outbox, released, alarms`` (those not acknowledged), ``audit, targets,
+        pairing, totals`` (``{in, out}``). ``waiting`` are transfers of the inbox that need a
+        person; each has ``why``: "decide", "held", "release" or "answer".
+
+        Args:
+            limit: So many of each box.
+        """
+        ...
+
+    async def search(self, query: dict[str, str]) -> Json:
+        """Return ``{transfers, next}`` for docs/CLI.md, "The API": ``direction, peer, state, ...``.
+
+        Raises:
+            UsageError: A value cannot be understood.
+            VaultLockedError: A patient is looked for while the vault is locked.
+        """
+        ...
+
+    async def folders(self, path: bytes | None) -> Json:
+        """Return ``{path, path_b64, parent_b64, entries, more}`` of a folder; None: the home."""
         ...
 
     def page_rules(self) -> Json:
@@ -333,13 +363,18 @@ class Desk(Protocol):
         """Return ``{check, ok, text, hint}``; ok is true, false, or null where unknown."""
         ...
 
-    def events(self) -> AsyncGenerator[Json, None]:
-        """Yield what changes; called without await, closed by the caller.
+    def events(self, *, page: bool = False) -> AsyncGenerator[list[Json], None]:
+        """Yield what changes, in batches; called without await, closed by the caller.
 
         The first item is ``{"event": "status", ...}`` at once: from then on nothing newer is
         missed, but a slow reader sees the newest state of a thing only. Then
         ``{"event": "transfer", "transfer": {...}}`` with the keys of ``transfers``,
         ``{"event": "peer", "peer": {...}}``, ``{"event": "pairing", "pairing": {...}}`` with
-        those of ``pairing_state``, ``{"event": "alarm", "alarm": {...}}``.
+        those of ``pairing_state``, ``{"event": "alarm", "alarm": {...}}``, ``{"event": "nearby",
+        "nearby": [...]}`` and ``{"event": "audit", "audit": [...]}``, the newest records without
+        patient facts. Nobody changes an event: all readers get the same object.
+
+        Args:
+            page: Seldom enough for people; the status, in numbers, again now and then.
         """
         ...

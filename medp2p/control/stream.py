@@ -4,6 +4,7 @@ Source: WHATWG HTML, "Server-sent events".
 """
 
 import json
+from collections import OrderedDict
 from contextlib import aclosing
 
 import trio
@@ -24,6 +25,7 @@ class EventStream:
 
     def __init__(self, desk: Desk, page: Page) -> None:
         self._desk, self._page = desk, page
+        self._lines = _Lines()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one reader; returns when it has gone or the events have ended."""
@@ -39,10 +41,10 @@ class EventStream:
             nursery.start_soon(_until_gone, receive, nursery.cancel_scope)
             if session is not None:
                 nursery.start_soon(self._until_over, session, nursery.cancel_scope)
-            await self._events(send)
+            await self._events(send, page=session is not None)
             nursery.cancel_scope.cancel()
         if session is not None and session.ended is not None:
-            await _write(send, _data({"event": "session", "session": {"ended": session.ended}}))
+            await _write(send, _line({"event": "session", "session": {"ended": session.ended}}))
         await send({"type": "http.response.body", "body": b""})
 
     async def _until_over(self, session: Session, scope: trio.CancelScope) -> None:
@@ -50,13 +52,31 @@ class EventStream:
         await self._page.over(session).wait()
         scope.cancel()
 
-    async def _events(self, send: Send) -> None:
-        async with aclosing(self._desk.events()) as events:
-            async for event in events:
-                await _write(send, _data(event))
+    async def _events(self, send: Send, *, page: bool) -> None:
+        async with aclosing(self._desk.events(page=page)) as events:
+            async for batch in events:
+                await _write(send, b"".join(map(self._lines.of, batch)))
 
 
-def _data(event: Json) -> bytes:
+class _Lines:
+    """Events as they are sent; what several readers get is put into words once."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[int, tuple[Json, bytes]] = OrderedDict()
+
+    def of(self, event: Json) -> bytes:
+        """Return an event as a line of the stream."""
+        known = self._known.get(id(event))
+        if known is not None:  # the same object: it is kept here, so its id is its own
+            return known[1]
+        line = _line(event)
+        self._known[id(event)] = event, line
+        if len(self._known) > limits.MAX_PENDING_EVENTS:
+            self._known.popitem(last=False)
+        return line
+
+
+def _line(event: Json) -> bytes:
     text = json.dumps(event, separators=(",", ":"), allow_nan=False)
     return b"data: " + text.encode("ascii") + b"\n\n"
 

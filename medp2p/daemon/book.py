@@ -101,6 +101,11 @@ class Book:
         """Return who says that it waits for pairing under this number."""
         return [item for item in self._seen.values() if item.number == number]
 
+    @property
+    def change(self) -> trio.Event:
+        """What is set at the next sighting or disappearance."""
+        return self._changed
+
     async def wait_changed(self) -> None:
         """Return at the next sighting or disappearance."""
         await self._changed.wait()
@@ -195,6 +200,22 @@ class Book:
         if news:
             contact.online, contact.since_ms = False, self._now_ms()
         return news
+
+    def route(self, peer: PeerRow) -> str | None:
+        """Return how a peer is reached now: "lan", "fixed", else the address; None while away."""
+        contact = self._contacts.get(peer.noise_key)
+        if contact is None or not self._is_online(contact):
+            return None
+        shown = self._seen.get(fingerprint_text(peer.noise_key))
+        ways = {
+            "lan": list(shown.addresses) if shown else [],
+            "fixed": [place for text in peer.addresses if (place := _parsed(text))],
+        }
+        for way, places in ways.items():
+            hosts = [host for host, _ in places]
+            if contact.good in places or (contact.good is None and contact.heard_from in hosts):
+                return way
+        return contact.heard_from if contact.good is None else format_address(*contact.good)
 
     def heard_lately(self, key: bytes) -> bool:
         """Tell whether there was a session so lately that none is needed to see who is there."""

@@ -56,9 +56,9 @@ class Desk(Front):
         pairing: PairingDesk,
         peering: Peering,
     ) -> None:
-        super().__init__(station)
+        super().__init__(station, pairing)
         self._sessions, self._outbox = sessions, outbox
-        self._scans, self._pairing, self._peering = scans, pairing, peering
+        self._scans, self._peering = scans, peering
 
     # --- this workstation -------------------------------------------------------------
 

@@ -37,16 +37,35 @@ class Subscription:
 
         Cancellation: Nothing is consumed.
         """
+        await self._some()
+        if (missed := self._take_missed()) is not None:
+            return missed
+        if self._pending:
+            return self._pending.popitem(last=False)[1]
+        raise StopAsyncIteration
+
+    async def batch(self) -> list[dict[str, object]]:
+        """Wait for the next events and return all that wait; [] once closed.
+
+        Cancellation: Nothing is consumed.
+        """
+        await self._some()
+        missed = self._take_missed()
+        found = list(self._pending.values())
+        self._pending.clear()
+        return found if missed is None else [missed, *found]
+
+    async def _some(self) -> None:
         await trio.lowlevel.checkpoint()
         while not self._pending and not self._missed and not self._closed:
             self._wake = trio.Event()
             await self._wake.wait()
-        if self._missed:
-            count, self._missed = self._missed, 0
-            return {"event": "missed", "count": count}
-        if self._pending:
-            return self._pending.popitem(last=False)[1]
-        raise StopAsyncIteration
+
+    def _take_missed(self) -> dict[str, object] | None:
+        if not self._missed:
+            return None
+        count, self._missed = self._missed, 0
+        return {"event": "missed", "count": count}
 
     def __enter__(self) -> "Subscription":
         return self
@@ -58,6 +77,11 @@ class Subscription:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it takes no more events."""
+        return self._closed
 
     def close(self) -> None:
         """Take no more events; the iterator ends after those that wait."""
@@ -80,6 +104,11 @@ class Events:
 
     def __init__(self) -> None:
         self._subscribers: weakref.WeakSet[Subscription] = weakref.WeakSet()
+
+    @property
+    def watched(self) -> bool:
+        """Whether anybody would see what is published."""
+        return any(not subscriber.closed for subscriber in tuple(self._subscribers))
 
     def publish(self, event: dict[str, object]) -> None:
         """Tell all subscribers; never waits.

@@ -1,77 +1,50 @@
 """What is only looked at: the part of the desk that changes nothing, but for the page's records."""
 
-import os
-import shutil
+import math
 from collections.abc import AsyncGenerator
 
-from medp2p import __version__, limits
-from medp2p.daemon import doctor, policy, recalling, views, withdrawing
+import trio
+
+from medp2p import limits
+from medp2p.daemon import browsing, doctor, overview, searching, views
+from medp2p.daemon.pairing import PairingDesk
 from medp2p.daemon.station import Station
 from medp2p.daemon.views import Json
-from medp2p.identity import encode_peer_id, key_words
-from medp2p.model import ENDED, WHOLE, Actor, Direction, State
-from medp2p.vault import peers, transfers
-from medp2p.vault.store import Tx
-from medp2p.vault.transfers import TransferRow
+from medp2p.model import Actor
+from medp2p.vault import peers
 
 
 class Front:
     """See the module; the rest of the desk is in daemon/desk.py."""
 
-    def __init__(self, station: Station) -> None:
-        self._station = station
+    def __init__(self, station: Station, pairing: PairingDesk) -> None:
+        self._station, self._pairing = station, pairing
+        self._folder_limiter = trio.CapacityLimiter(limits.FOLDER_THREADS)
 
     # --- this workstation -------------------------------------------------------------
 
     async def status(self) -> Json:
         """Return what runs, who is there, what is under way."""
-        return await self._station.read(self._status)
-
-    def _status(self, tx: Tx) -> Json:
-        station = self._station
-        under_way = [s for s in State if s not in ENDED and s not in WHOLE]
-        rows = transfers.list(tx, None, under_way)
-        return {
-            "version": __version__,
-            "name": station.config.name,
-            "peer_id": encode_peer_id(station.keys.noise_public),
-            "sign_key": station.keys.sign_public.hex(),
-            "pid": os.getpid(),
-            "home": str(station.home.path),
-            "since": views.when(station.started_ms),
-            "listen": station.addresses,
-            "accepting": station.listening,
-            "mdns": station.mdns,
-            "vault": {
-                "locked": station.vault.locked,
-                "key_in_clear": not station.vault.locked,
-                "free_bytes": shutil.disk_usage(station.home.vault).free,
-            },
-            "peers": [self._presence(row) for row in peers.all(tx)],
-            "transfers": [views.transfer(station, row) for row in rows],
-            "undecided": sum(row.state is State.OFFERED for row in rows if _incoming(row)),
-            "destroy_asked": recalling.count_asked(tx),
-            "expiring": transfers.count(tx, state=State.EXPIRING),
-            "held": [views.transfer(station, row) for row in _held(tx)],
-            "released": withdrawing.counts(tx, station),
-            "alarms": len(station.ledger.alarms(tx, open_only=True)),
-            "bugs": station.bugs,
-        }
-
-    def _presence(self, row: peers.PeerRow) -> Json:
-        seen = self._station.book.presence(row.noise_key)
-        auto = policy.automatic(row.settings, self._station.now_ms())
-        return {"name": row.name, "settings": dict(row.settings), "auto": auto, **seen}
+        return await self._station.read(overview.status, self._station)
 
     async def identity(self) -> Json:
         """Return who this workstation is."""
-        station = self._station
-        return {
-            "peer_id": encode_peer_id(station.keys.noise_public),
-            "name": station.config.name,
-            "key_words": key_words(station.keys.noise_public),
-            "vault_recipient": station.keys.vault_recipient,
-        }
+        await trio.lowlevel.checkpoint()
+        return overview.identity(self._station)
+
+    async def overview(self, limit: int) -> Json:
+        """Return what stands on the page at first sight."""
+        shown = await self._station.read(overview.overview, self._station, limit)
+        return shown | {"nearby": await self.nearby(), "pairing": self._pairing.state()}
+
+    async def search(self, query: dict[str, str]) -> Json:
+        """Return the transfers that fit, newest first, and where to go on."""
+        wanted = searching.wanted(query)
+        return await self._station.read(searching.search, self._station, wanted)
+
+    async def folders(self, path: bytes | None) -> Json:
+        """Return what lies in a folder of this machine."""
+        return await browsing.folders(path, self._folder_limiter)
 
     async def doctor(self) -> list[Json]:
         """Return what was checked and what to do."""
@@ -119,18 +92,27 @@ class Front:
         """Return all alarms, newest first."""
         return list(await self._station.read(self._station.ledger.alarms))
 
-    async def events(self) -> AsyncGenerator[Json, None]:
-        """Yield a first snapshot of the status, then what changes."""
-        with self._station.events.subscribe() as changes:
-            yield {"event": "status", "status": await self.status()}
-            async for change in changes:
-                yield change
+    async def events(self, *, page: bool = False) -> AsyncGenerator[list[Json], None]:
+        """Yield a first snapshot of the status, then what changes, in batches.
 
-
-def _held(tx: Tx) -> list[TransferRow]:
-    """Return what waits here for a person because something holds it."""
-    return transfers.held(tx, limits.MAX_HELD_SHOWN)
-
-
-def _incoming(row: TransferRow) -> bool:
-    return row.direction is Direction.IN
+        A page gets a batch at most every PAGE_EVENT_SECONDS, each thing in it once, as it is then;
+        and the status now and then.
+        """
+        station = self._station
+        first = overview.brief if page else overview.status
+        with station.events.subscribe() as changes:
+            yield [{"event": "status", "status": await station.read(first, station)}]
+            told = trio.current_time()
+            while True:
+                found: list[Json] = []
+                quiet = told + limits.STATUS_SECONDS if page else math.inf
+                with trio.move_on_at(quiet):
+                    found = list(await changes.batch())
+                    if not found:
+                        return
+                if trio.current_time() >= quiet:
+                    found.append({"event": "status", "status": await station.read(first, station)})
+                    told = trio.current_time()
+                yield found
+                if page:
+                    await trio.sleep(limits.PAGE_EVENT_SECONDS)

@@ -45,6 +45,8 @@ class Ledger:
         self._vault = vault
         self._now_ms = now_ms
         self._link = link
+        #: How often a record was appended, and an alarm raised or acknowledged; also in vain.
+        self.records = self.alarm_changes = 0
         self._strangers: Counter[tuple[str, str]] = Counter()
         self._strangers_lock = threading.Lock()
 
@@ -80,6 +82,7 @@ class Ledger:
             AuditError: A value is not JSON.
         """
         now = self._now_ms()
+        self.records += 1
         clock.note(tx, now)
         sealed = None
         if patient is not None:
@@ -122,6 +125,7 @@ class Ledger:
             detail: As for record.
         """
         open_before = {alarm.id for alarm in log.alarms(tx, unacknowledged_only=True)}
+        self.alarm_changes += 1
         number = log.add_alarm(tx, kind, peer, text, self._now_ms())
         if number not in open_before:
             self.record(
@@ -142,6 +146,7 @@ class Ledger:
             NotFoundError: There is none with this id.
         """
         log.acknowledge_alarm(tx, alarm)
+        self.alarm_changes += 1
         found = next(row for row in log.alarms(tx) if row.id == alarm)
         if found.kind == clock.BEHIND:
             clock.trust(tx, self._now_ms())
@@ -207,13 +212,16 @@ class Ledger:
 
     # --- reading --------------------------------------------------------------------------
 
-    def list(self, tx: Tx, limit: int, after: int = -1) -> list[dict[str, object]]:
+    def list(
+        self, tx: Tx, limit: int, after: int = -1, *, in_clear: bool = False
+    ) -> list[dict[str, object]]:
         """Return records, ascending.
 
         Args:
             tx: Any transaction.
             limit: At most so many.
             after: Go on after this number; -1: the newest ones.
+            in_clear: Leave out the patient facts, as if the vault were locked.
 
         Returns:
             ``seq, time, event, actor, outcome, peer, peer_id, transfer, detail, hash`` and
@@ -223,7 +231,7 @@ class Ledger:
             rows = log.entries(tx, limit=limit, newest_first=True)[::-1]
         else:
             rows = log.entries(tx, after_seq=after, limit=limit)
-        return [self._shown(row) for row in rows]
+        return [self._shown(row, in_clear=in_clear) for row in rows]
 
     def verify(self, tx: Tx) -> dict[str, object]:
         """Follow the whole chain; return ``count, head, ok, broken_at, text, erased``."""
@@ -234,8 +242,10 @@ class Ledger:
         """Return alarms, the newest first: ``id, time, kind, peer, text, acknowledged, ...``."""
         return [_alarm(row) for row in log.alarms(tx, unacknowledged_only=open_only)]
 
-    def _shown(self, row: log.LogRow) -> dict[str, object]:
+    def _shown(self, row: log.LogRow, *, in_clear: bool) -> dict[str, object]:
         shown = {"seq": row.seq, **chain.decode_record(row.record), "hash": row.hash.hex()}
+        if in_clear:
+            return shown
         try:
             shown["label"] = None
             if row.sealed is not None:

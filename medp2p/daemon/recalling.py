@@ -311,7 +311,7 @@ def is_asked(row: TransferRow) -> bool:
 
 def count_asked(tx: Tx) -> int:
     """Return how many requests to destroy wait for an answer."""
-    return sum(is_asked(row) for row in transfers.list(tx, Direction.IN, tuple(WHOLE)))
+    return sum(is_asked(row) for row in transfers.held(tx, limits.MAX_LISTED))
 
 
 def answer(

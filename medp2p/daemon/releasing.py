@@ -220,6 +220,11 @@ def _wanted(
     return due
 
 
+def releases_itself(tx: Tx, station: Station, row: TransferRow) -> bool:
+    """Return whether a rule or a decision releases this one, once it was looked at."""
+    return _decided(tx, station, row) is not None or _folder(tx, row) is not None
+
+
 def _decided(tx: Tx, station: Station, row: TransferRow) -> tuple[bytes, Actor] | None:
     """Return the folder that a person chose when accepting, and who that was."""
     with suppress(MedP2PError):

@@ -84,6 +84,8 @@ class Station:
     check_limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(2))
     release_bell: Bell = field(default_factory=Bell)
     withdraw_bell: Bell = field(default_factory=Bell)
+    #: Rings when there may be new audit records or alarms.
+    news_bell: Bell = field(default_factory=Bell)
     own_bugs: int = 0
     listen_stats: ListenStats = field(default_factory=ListenStats)
     pins: set[bytes] = field(default_factory=set)
@@ -110,7 +112,9 @@ class Station:
             with self.store.write() as tx:
                 return act(tx, *args, **kwargs)
 
-        return await trio.to_thread.run_sync(run, limiter=self.write_limiter)
+        done = await trio.to_thread.run_sync(run, limiter=self.write_limiter)
+        self.news_bell.ring()
+        return done
 
     async def read(
         self, act: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs
@@ -179,6 +183,7 @@ class Station:
             self.release_bell.ring()
         if row.state is State.RELEASED:
             self.withdraw_bell.ring()
+        self.news_bell.ring()
         self.board.ring(row.id)
         self.events.publish({"event": "transfer", "transfer": self.describe(self, row)})
 

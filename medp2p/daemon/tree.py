@@ -19,7 +19,7 @@ from typing import Any
 import trio
 
 from medp2p import limits
-from medp2p.daemon import expiring, keeping, notify, releasing, views, withdrawing
+from medp2p.daemon import expiring, keeping, notify, releasing, telling, views, withdrawing
 from medp2p.daemon.book import Book
 from medp2p.daemon.config import Config, load_config
 from medp2p.daemon.desk import Desk
@@ -147,6 +147,7 @@ async def _run(station: Station, services: Sequence[Service]) -> None:
             "withdrawals": partial(withdrawing.run_withdrawals, station),
             "deadlines": partial(expiring.run_deadlines, station, outbox.wake),
             "progress": partial(_ticker, station),
+            "news": partial(telling.run_news, station),
             "discovery": partial(run_discovery, station, outbox, pairing),
         }
         for name, work in tended.items():
@@ -213,7 +214,7 @@ async def _ticker(station: Station) -> None:
     while True:
         await trio.sleep(limits.TICK_SECONDS)
         moved, station.board.moved = station.board.moved, set()
-        if moved:
+        if moved and station.events.watched:
             await station.tick(moved)
 
 

@@ -183,5 +183,6 @@ def peer(station: Station, row: PeerRow) -> Json:
         "addresses": list(row.addresses),
         "settings": dict(row.settings),
         "last_seen": when(row.last_seen_ms),
+        "route": station.book.route(row),
         **station.book.presence(row.noise_key),
     }

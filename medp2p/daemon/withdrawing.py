@@ -92,11 +92,12 @@ def _withdrawn(tx: Tx, station: Station, row: ReleaseRow, done: Withdrawn) -> No
 async def released(station: Station) -> list[Json]:
     """Return every folder released, the newest first; those that are gone for a while yet."""
     await look_after(station)
-    return await station.read(_released, station)
+    return await station.read(newest, station)
 
 
-def _released(tx: Tx, station: Station) -> list[Json]:
-    return [_view(tx, station, row) for row in releases.all(tx)]
+def newest(tx: Tx, station: Station, limit: int = -1) -> list[Json]:
+    """Return the folders released last, as they were when somebody last looked."""
+    return [_view(tx, station, row) for row in releases.all(tx, limit)]
 
 
 def _view(tx: Tx, station: Station, row: ReleaseRow) -> Json:

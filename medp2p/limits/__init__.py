@@ -4,6 +4,7 @@ Nothing else in medp2p spells such a number out. A peer's wishes never override 
 """
 
 from medp2p.limits.headers import *  # noqa: F403  a part of this table in a file of its own
+from medp2p.limits.page import *  # noqa: F403  likewise
 from medp2p.limits.pictures import *  # noqa: F403  likewise
 from medp2p.limits.units import GIB as GIB
 from medp2p.limits.units import KIB as KIB
@@ -308,29 +309,6 @@ ACCOUNT_SECONDS = 2.0
 MAX_SOCKET_PATH_BYTES = 103
 #: Audit records in one answer of the API; the command line asks for the next page.
 MAX_AUDIT_PAGE = 1000
-
-# --- the page -----------------------------------------------------------------------------
-
-#: Tokens, cookies and tab secrets of the page: nobody guesses 256 bits.
-PAGE_SECRET_BYTES = 32
-#: From `medp2p web` to the browser's first request: a cold browser on an old disk.
-PAGE_TOKEN_SECONDS = 60.0
-#: Tokens given out and not used; the oldest goes. Somebody who clicks while a browser starts.
-MAX_PAGE_TOKENS = 16
-#: Browsers with a session, and tabs of one: more come from a script; the oldest goes.
-MAX_PAGE_SESSIONS = 32
-MAX_PAGE_TABS = 16
-#: Cookies of our name that are looked at in one request; another port can plant them.
-MAX_PAGE_COOKIES = 8
-#: Without anybody at it a page ends its session after so long; shortest and longest to be set.
-PAGE_IDLE_SECONDS = 600
-MIN_PAGE_IDLE_SECONDS = 60
-MAX_PAGE_IDLE_SECONDS = 8 * 3600
-#: A session that nobody uses ends no later than this after its time, also after a sleep of the
-#: machine, in which timers stand still.
-PAGE_LOOK_SECONDS = 5.0
-#: Wrong tokens are noted at most so often, with their count.
-PAGE_REFUSED_SECONDS = 60.0
 
 # --- the vault ----------------------------------------------------------------------------
 

@@ -59,9 +59,10 @@ def add(tx: Tx, row: ReleaseRow) -> int:
     return int(number)
 
 
-def all(tx: Tx) -> list[ReleaseRow]:
-    """Return all releases, the newest first."""
-    return [_decode(row) for row in tx.execute(f"{_SELECT} ORDER BY number DESC")]
+def all(tx: Tx, limit: int = -1) -> list[ReleaseRow]:
+    """Return all releases, or at most so many, the newest first."""
+    rows = tx.execute(f"{_SELECT} ORDER BY number DESC LIMIT ?", (limit,))
+    return [_decode(row) for row in rows]
 
 
 def there(tx: Tx) -> list[ReleaseRow]:

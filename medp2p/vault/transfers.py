@@ -147,6 +147,10 @@ def list(
     peer_key: bytes | None = None,
     limit: int = MAX_LISTED,
     before: str | None = None,
+    *,
+    peer_name: str | None = None,
+    since_ms: int | None = None,
+    until_ms: int | None = None,
 ) -> builtins.list[TransferRow]:
     """Return transfers, the newest first.
 
@@ -158,6 +162,9 @@ def list(
         limit: At most so many.
         before: Only those older than the transfer with this id: the last one of the page
             before.
+        peer_name: Only those with the peer that had this name when they were made.
+        since_ms: Only those made at that time or later, milliseconds since 1970 UTC.
+        until_ms: Only those made before it.
     """
     terms: builtins.list[str] = ["1"]
     values: builtins.list[Value] = []
@@ -167,9 +174,16 @@ def list(
     if states is not None:
         terms.append(f"state IN ({', '.join('?' * len(states))})")
         values.extend(states)
-    if peer_key is not None:
-        terms.append("peer_key = ?")
-        values.append(peer_key)
+    others = {
+        "peer_key = ?": peer_key,
+        "peer_name = ?": peer_name,
+        "created_ms >= ?": since_ms,
+        "created_ms < ?": until_ms,
+    }
+    for term, value in others.items():
+        if value is not None:
+            terms.append(term)
+            values.append(value)
     if before is not None:
         terms.append("number < (SELECT number FROM transfers WHERE id = ?)")
         values.append(before)
@@ -245,6 +259,36 @@ def held(tx: Tx, limit: int) -> builtins.list[TransferRow]:
     sql = f"{_SELECT} WHERE held IS NOT NULL AND direction = 'in' AND state IN ({_WHOLE_MARKS})"
     rows = tx.execute(f"{sql} ORDER BY number DESC LIMIT ?", (*_WHOLE, limit))
     return [_decode(row) for row in rows]
+
+
+def waiting(tx: Tx, limit: int) -> builtins.list[TransferRow]:
+    """Return incoming transfers about which a person may have to decide, at most so many.
+
+    Undecided, whole and never released, or released and held; urgent ones first, then the newest.
+    """
+    whole = (State.SEALED, State.EXPIRING)
+    sql = (
+        f"{_SELECT} WHERE direction = 'in' AND (state = 'offered' OR (state IN (?, ?)"
+        " AND released_ms IS NULL) OR (held IS NOT NULL AND state IN (?, ?, ?)))"
+        " ORDER BY priority = 'stat' DESC, number DESC LIMIT ?"
+    )
+    rows = tx.execute(sql, (*whole, *whole, State.RELEASED, limit))
+    return [_decode(row) for row in rows]
+
+
+def under_way(tx: Tx, limit: int) -> builtins.list[TransferRow]:
+    """Return what is on its way, being released or taken back; what moves first, at most so many.
+
+    Without offers about which a person here decides.
+    """
+    rest = tuple(state for state in State if state in ENDED or state in WHOLE)
+    rest = tuple(state for state in rest if state is not State.RELEASING)
+    sql = (
+        f"{_SELECT} WHERE state NOT IN ({', '.join('?' * len(rest))})"
+        " AND NOT (direction = 'in' AND state = 'offered')"
+        " ORDER BY state IN ('sending', 'receiving', 'releasing') DESC, number DESC LIMIT ?"
+    )
+    return [_decode(row) for row in tx.execute(sql, (*rest, limit))]
 
 
 def update(tx: Tx, transfer_id: str, **changes: object) -> TransferRow:

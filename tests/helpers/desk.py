@@ -167,9 +167,43 @@ class MemoryDesk:
         return {
             "peer_id": PEER_ID,
             "name": "a",
+            "department": "",
+            "place": "",
             "key_words": KEY_WORDS,
             "vault_recipient": "age1x",
+            "qr": {"size": 9, "path": "M4 4h1v1h-1z"},
         }
+
+    async def overview(self, limit: int) -> Json:
+        incoming, outgoing = await self.transfers("in"), await self.transfers("out")
+        return {
+            "status": await self.status(),
+            "identity": await self.identity(),
+            "peers": await self.peers(),
+            "nearby": await self.nearby(),
+            "waiting": [row | {"why": "decide"} for row in incoming if row["state"] == "offered"],
+            "active": [],
+            "inbox": incoming[:limit],
+            "outbox": outgoing[:limit],
+            "released": self.released_rows[:limit],
+            "alarms": [row for row in self.alarm_rows if not row["acknowledged"]],
+            "audit": self.audit_rows,
+            "targets": await self.targets(),
+            "pairing": self.pairing,
+            "totals": {"in": len(incoming), "out": len(outgoing)},
+        }
+
+    async def search(self, query: dict[str, str]) -> Json:
+        rows = [
+            row
+            for row in self.transfers_by_id.values()
+            if query.get("peer") in (None, row["peer"])
+            and query.get("state") in (None, row["state"])
+        ]
+        return {"transfers": rows, "next": None}
+
+    async def folders(self, path: bytes | None) -> Json:
+        return {"path": os.fsdecode(path or b"/"), "entries": [], "more": False}
 
     def page_rules(self) -> Json:
         return {"run": "00112233", "idle_seconds": self.idle_seconds}
@@ -452,13 +486,13 @@ class MemoryDesk:
                 return {**row, "acknowledged": True}
         raise NotFoundError(f"no alarm {alarm}")
 
-    async def events(self) -> AsyncGenerator[Json, None]:
+    async def events(self, *, page: bool = False) -> AsyncGenerator[list[Json], None]:
         sender, receiver = trio.open_memory_channel[Json](100)
         self.readers.append(sender)
         try:
-            yield {"event": "status", "status": {}}
+            yield [{"event": "status", "status": {}}]
             async for event in receiver:
-                yield event
+                yield [event]
         finally:
             self.readers.remove(sender)
             receiver.close()

@@ -20,7 +20,7 @@ from typing import Any
 import trio
 
 from medp2p import limits
-from medp2p.daemon import expiring, keeping, releasing, views, withdrawing
+from medp2p.daemon import expiring, keeping, releasing, telling, views, withdrawing
 from medp2p.daemon.book import Book
 from medp2p.daemon.config import load_config
 from medp2p.daemon.desk import Desk
@@ -271,6 +271,7 @@ class Workstation:
             nursery.start_soon(tend, station, "janitor", keeping.Janitor(station).run)
             nursery.start_soon(tend, station, "house", partial(keeping.keep_house, station))
             nursery.start_soon(tend, station, "outbox", self.outbox.run)
+            nursery.start_soon(tend, station, "news", partial(telling.run_news, station))
             rules = partial(releasing.run_rules, station, self.outbox.wake)
             nursery.start_soon(tend, station, "releases", rules)
             nursery.start_soon(
