@@ -8,6 +8,8 @@ import { showError } from "./transfers.js";
 
 /** So many are shown at once; the others open by a click, so that what waits stays in sight. */
 const SHOWN = 2;
+const SHOWN_NARROW = 1;
+const NARROW = "(width < 600px)";
 const KINDS = {
   "key-alarm": ["another key", "Do not send to it. Call the other side by a number that you know, and compare the key words."],
   "cloned-identity": ["cloned identity", "Two daemons run with one identity. Stop one of them, then acknowledge."],
@@ -78,20 +80,25 @@ export function mount(section, store) {
     parts.get(item).taken = () => store.apply({ event: "alarm", alarm: { ...parts.get(item).alarm, acknowledged: true } });
     return item;
   };
-  store.subscribe("alarms", (alarms) => {
+  const narrow = matchMedia(NARROW);
+  const show = () => {
+    const alarms = store.get("alarms") ?? [];
+    const shown = narrow.matches ? SHOWN_NARROW : SHOWN;
     const open = alarms.filter((alarm) => !alarm.acknowledged).sort((one, other) => other.id - one.id);
     const focused = section.contains(document.activeElement);
     announce(open, known);
     for (const alarm of open) known.add(alarm.id);
     moving(() => {
       section.hidden = open.length === 0;
-      more.hidden = open.length <= SHOWN;
-      setChildren(summary, `${open.length - SHOWN} more`);
-      patchList(first, open.slice(0, SHOWN), (alarm) => alarm.id, makeTaken, update);
-      patchList(rest, open.slice(SHOWN), (alarm) => alarm.id, makeTaken, update);
+      more.hidden = open.length <= shown;
+      setChildren(summary, `${open.length - shown} more`);
+      patchList(first, open.slice(0, shown), (alarm) => alarm.id, makeTaken, update);
+      patchList(rest, open.slice(shown), (alarm) => alarm.id, makeTaken, update);
     });
     if (focused && !section.contains(document.activeElement)) {
       (section.hidden ? document.getElementById("waiting-title") : section.querySelector("h2")).focus();
     }
-  });
+  };
+  store.subscribe("alarms", show);
+  narrow.addEventListener("change", show);
 }

@@ -19,7 +19,7 @@ const REGIONS = [
   ["audit", ["audit"]],
   ["search", ["search"]],
   ["banner", ["banner"]],
-  ["notify", ["banner"]],
+  ["notify", ["waiting"]],
 ];
 const ENDED = {
   none: "This address shows nothing without a session.",

@@ -60,7 +60,7 @@ function isOn() {
 
 /**
  * Show the button, and listen.
- * @param {HTMLElement} section The banner.
+ * @param {HTMLElement} section Where the button stands.
  * @param {Store} store
  */
 export function mount(section, store) {
