@@ -50,23 +50,26 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
         sink.flush()
 
 
-def bound_cpu() -> None:
+def bound_cpu(seconds: int = limits.DICOM_CPU_SECONDS) -> None:
     """Give the next file its CPU seconds; the kernel ends a process that uses them up."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     used = int(usage.ru_utime + usage.ru_stime) + 1
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    wanted = used + limits.DICOM_CPU_SECONDS
+    wanted = used + seconds
     soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
 
 
-def confine() -> None:
-    """Bound this process for good: memory, no files written, no core dumps, few descriptors."""
+def confine(memory_bytes: int = limits.DICOM_CHILD_BYTES, descriptors: int = 16) -> None:
+    """Bound this process for good: memory, no files written, no core dumps, few descriptors.
+
+    With 3 descriptors (its pipes have them) it can open nothing any more: no file, no socket.
+    """
     for what, most in (
-        (resource.RLIMIT_AS, limits.DICOM_CHILD_BYTES),
+        (resource.RLIMIT_AS, memory_bytes),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_NOFILE, 16),
+        (resource.RLIMIT_NOFILE, descriptors),
     ):
         try:
             resource.setrlimit(what, (most, most))

@@ -13,7 +13,7 @@ from statistics import median
 from typing import NamedTuple
 
 from medp2p import limits
-from medp2p.dicom.facts import Slice
+from medp2p.dicom.facts import FileFacts, Slice
 from medp2p.dicom.patients import Item
 
 #: Distances on the normal closer than this are one place; scanners give thousandths of a mm.
@@ -21,7 +21,8 @@ _SAME_PLACE_MM = 0.01
 _DIRECTION_DIGITS = 4
 
 
-_Stack = tuple[str, tuple[float, ...], tuple[str, ...]]
+#: Series UID, orientation, and what else must be equal.
+Stack = tuple[str, tuple[float, ...], tuple[str, ...]]
 
 
 class Gap(NamedTuple):
@@ -42,18 +43,23 @@ class Gap(NamedTuple):
 
 def find_gaps(items: Sequence[Item]) -> list[Gap]:
     """Return the gaps and the doubled places of all stacks, in the order of the files."""
-    stacks: defaultdict[_Stack, list[tuple[float, int]]] = defaultdict(list)
+    stacks: defaultdict[Stack, list[tuple[float, int]]] = defaultdict(list)
     for number, item in enumerate(items):
-        facts = item.facts
-        if facts.slice is None or facts.series is None or facts.kind != "dicom":
-            continue
-        direction = tuple(round(cosine, _DIRECTION_DIGITS) for cosine in facts.slice.orientation)
-        stack = (facts.series.uid, direction, facts.slice.stack)
-        stacks[stack].append((_distance(facts.slice), number))
+        place = stack_of(item.facts)
+        if place is not None:
+            stacks[place[0]].append((place[1], number))
     gaps: list[Gap] = []
     for (series, _, _), members in stacks.items():
         gaps += _gaps_of(series, sorted(members))
     return gaps
+
+
+def stack_of(facts: FileFacts) -> tuple[Stack, float] | None:
+    """Return the stack that an image belongs to, and where on its normal, mm; None without one."""
+    if facts.slice is None or facts.series is None or facts.kind != "dicom":
+        return None
+    direction = tuple(round(cosine, _DIRECTION_DIGITS) for cosine in facts.slice.orientation)
+    return (facts.series.uid, direction, facts.slice.stack), _distance(facts.slice)
 
 
 def _distance(place: Slice) -> float:

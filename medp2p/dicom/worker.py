@@ -6,23 +6,19 @@ them use two cores.
 
 import os
 import selectors
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
-from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, NamedTuple, Self, cast
+from typing import NamedTuple, Self
 
-import medp2p
 from medp2p import limits
 from medp2p.dicom.child import LENGTH_BYTES, encode_question
 from medp2p.dicom.facts import FileFacts, Pool, decode_facts
+from medp2p.dicom.process import PIPE_BYTES, ChildProcess
 
 _CHILD = (sys.executable, "-P", "-m", "medp2p.dicom.child")
-_PIPE_BYTES = 64 * limits.KIB
 UNREAD = FileFacts(kind="unverified", reason="reader", truncated=None)
 
 
@@ -113,25 +109,11 @@ class Inspector:
         self.close()
 
 
-class _Child:
+class _Child(ChildProcess):
     """One process, with what is on its way to it and from it."""
 
     def __init__(self, command: tuple[str, ...]) -> None:
-        package = str(Path(medp2p.__file__).parents[1])
-        kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
-        # Its messages may hold parts of headers: nobody reads them.
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={"PYTHONPATH": package, "LC_ALL": "C.UTF-8", **kept},
-            cwd="/",
-        )
-        self._stdin = cast("BinaryIO", self._process.stdin)
-        self._stdout = cast("BinaryIO", self._process.stdout)
-        os.set_blocking(self._stdin.fileno(), False)
-        os.set_blocking(self._stdout.fileno(), False)
+        super().__init__(command)
         self._received = bytearray()
         self._warm = False
 
@@ -159,7 +141,7 @@ class _Child:
                     if not unsent and (sample := next(questions, None)) is not None:
                         unsent = memoryview(encode_question(*sample))
                     if unsent:
-                        unsent = self._send(unsent)
+                        unsent = self.send(unsent)
                     else:
                         selector.unregister(self._stdin)
         return answers
@@ -168,18 +150,9 @@ class _Child:
         seconds = limits.DICOM_FILE_SECONDS if self._warm else limits.DICOM_START_SECONDS
         return time.monotonic() + seconds
 
-    def _send(self, unsent: memoryview) -> memoryview:
-        """Write what fits; a child that is gone is noticed where its answers are read."""
-        try:
-            return unsent[os.write(self._stdin.fileno(), unsent) :]
-        except BlockingIOError:
-            return unsent
-        except BrokenPipeError:
-            return memoryview(b"")
-
     def _receive(self, answers: list[FileFacts]) -> bool:
         """Take what is there; False when the child is gone or says what is no answer."""
-        data = os.read(self._stdout.fileno(), _PIPE_BYTES)
+        data = os.read(self._stdout.fileno(), PIPE_BYTES)
         self._received += data
         while len(self._received) >= LENGTH_BYTES:
             length = int.from_bytes(self._received[:LENGTH_BYTES], "big")
@@ -195,15 +168,3 @@ class _Child:
             del self._received[:end]
             self._warm = True
         return bool(data)
-
-    def kill(self) -> None:
-        """Kill the process, from any thread; whoever asks it notices."""
-        self._process.kill()
-
-    def end(self) -> None:
-        """End the process and wait until it is gone."""
-        self.kill()
-        with suppress(OSError):
-            self._stdin.close()
-        self._stdout.close()
-        self._process.wait()

@@ -39,7 +39,10 @@ VERBS_WITHOUT_DAEMON = {"daemon", "init", "id", "doctor", "wipe"}
 #: the one package that imports it.
 SHARED_LIBRARIES = {"trio", "cryptography", "blake3", "msgspec"}
 #: Import names that are not the name of the distribution.
-DISTRIBUTIONS = {"noise": "noiseprotocol"}
+DISTRIBUTIONS = {"noise": "noiseprotocol", "PIL": "pillow"}
+#: Of the extra `pictures`: only the child that makes pictures may load them, by these modules.
+EXTRA_LIBRARIES = {"numpy", "PIL"}
+EXTRA_MODULES = {"medp2p.dicom.frames", "medp2p.dicom.shading", "medp2p.dicom.rendering"}
 #: proto and audit are pure: no network, files, clock or randomness of their own.
 PURE = {"proto", "audit"}
 IMPURE_MODULES = {
@@ -171,7 +174,20 @@ def libraries(modules: list[Module]) -> Iterator[str]:
 
 def declared() -> set[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return {line.split(">")[0].split("=")[0].strip() for line in project["dependencies"]}
+    lines = [*project["dependencies"], *project["optional-dependencies"]["pictures"]]
+    return {line.split(">")[0].split("=")[0].strip() for line in lines}
+
+
+def extra(modules: list[Module]) -> Iterator[str]:
+    """What is not installed everywhere is imported in the child that makes pictures only."""
+    for module in modules:
+        for found in module.imports():
+            inside = module.name in EXTRA_MODULES
+            if found.top in EXTRA_LIBRARIES and not inside:
+                yield f"{module.name}:{found.line} imports {found.target}, of an extra"
+            lazily = module.name == "medp2p.dicom.picturechild" and found.function is not None
+            if found.target in EXTRA_MODULES and not inside and not lazily:
+                yield f"{module.name}:{found.line} imports {found.target}, which needs an extra"
 
 
 def purity(modules: list[Module]) -> Iterator[str]:
@@ -227,7 +243,7 @@ def shields(modules: list[Module]) -> Iterator[str]:
 
 
 Rule = Callable[[list[Module]], Iterator[str]]
-RULES: list[Rule] = [rows, command_line, libraries, purity, posix, sizes, names, shields]
+RULES: list[Rule] = [rows, command_line, libraries, extra, purity, posix, sizes, names, shields]
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -259,6 +275,9 @@ BROKEN: list[tuple[Rule, dict[str, str], str]] = [
     (command_line, {"__main__": "from medp2p.vault import age"}, "outside such a verb"),
     (libraries, {"net.a": "import zeroconf", "cli.a": "import zeroconf.x"}, "by cli, net"),
     (libraries, {"net.a": "import requests"}, "requests is not among the dependencies"),
+    (extra, {"daemon.a": "def f():\n  import numpy.ma"}, "imports numpy.ma, of an extra"),
+    (extra, {"dicom.a": "from medp2p.dicom.rendering import x"}, "which needs an extra"),
+    (extra, {"dicom.picturechild": "import medp2p.dicom.frames"}, "which needs an extra"),
     (purity, {"proto.a": "import time"}, "imports time, but is pure"),
     (purity, {"audit.a": "def f():\n  from os import urandom"}, "imports os, but is pure"),
     (purity, {"daemon.a": "import sqlite3"}, "for the vault"),
