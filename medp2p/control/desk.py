@@ -231,7 +231,8 @@ class Desk(Protocol):
 
         Keys: ``id, direction, peer, state, reason`` (null or ``{code, text, since}``), ``held,
         entries`` (count), ``files, bytes, bytes_done, rate`` (bytes a second or null),
-        ``root, created, decided, sealed, released, finished, error`` (null or error object),
+        ``root, created, decided, sealed, opened, previewed, released, finished`` (times or null),
+        ``error`` (null or error object),
         ``label`` (absent while the vault is locked), ``note, skipped`` (count), ``priority,
         released_to`` (the last folder, once there is one); here also ``facts`` (list of
         ``{fact, number, time, by, acknowledged}``), and with ``entries`` the lists

@@ -20,6 +20,8 @@ from medp2p.vault.store import Tx
 from medp2p.vault.transfers import TransferRow
 
 Json = dict[str, Any]
+#: Facts whose times stand beside those of a transfer: somebody has looked at what came.
+_LOOKED_AT = ("opened", "previewed")
 
 
 def when(ms: int | None) -> str | None:
@@ -76,6 +78,7 @@ def with_papers(tx: Tx, station: Station, row: TransferRow) -> Json:
     view = transfer(station, row)
     view["addendum_of"] = again.added_to(tx, row.id)
     view["addenda"] = again.addenda(tx, row.id)
+    view |= {kind: when(facts.first_time(tx, row.id, kind)) for kind in _LOOKED_AT}
     try:
         if papers.get(tx, station, row.id, papers.SUMMARY) is not None:
             offer = papers.summary(tx, station, row.id)

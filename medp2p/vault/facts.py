@@ -151,6 +151,14 @@ def of_transfer(tx: Tx, transfer_id: str) -> list[FactRow]:
     return [_decode(row) for row in rows]
 
 
+def first_time(tx: Tx, transfer_id: str, kind: str) -> int | None:
+    """Return when a thing was first said about a transfer, milliseconds since 1970, or None."""
+    (found,) = tx.execute(
+        "SELECT min(time_ms) FROM facts WHERE transfer = ? AND kind = ?", (transfer_id, kind)
+    ).fetchone()
+    return None if found is None else int(found)
+
+
 def _floor_key(peer_key: bytes) -> str:
     return f"fact-floor:{peer_key.hex()}"
 

@@ -97,6 +97,7 @@ async def test_the_look_agrees_and_leaves_nothing_under_the_spool_key(tmp_path: 
         assert view["checked"] is not None
         assert b.facts(transfer)[0][1] == "sealed"
         assert "opened" not in [kind for _, kind, _ in b.facts(transfer)]
+        assert view["opened"] is None
         assert ("check", "ok") in b.audit(transfer)
 
 
@@ -625,6 +626,9 @@ async def test_a_recall_while_the_command_looks_stops_the_release(tmp_path: Path
         kinds = [kind for _, kind, _ in b.facts(transfer)]
         assert "opened" in kinds
         assert "released" not in kinds
+        view = await view_of(b, transfer)
+        assert view["opened"] == next(f["time"] for f in view["facts"] if f["fact"] == "opened")
+        assert view["previewed"] is None
         await b.desk.answer(ANNA, transfer, True, "Dr. B")
         await a.until(transfer, State.RECALLED)
 

@@ -136,6 +136,16 @@ def test_all_facts_of_a_transfer_are_found(store: Store) -> None:
         assert facts.of_transfer(tx, transfer_id(9)) == []
 
 
+def test_the_first_time_of_a_kind_is_found(store: Store) -> None:
+    with store.write() as tx:
+        facts.add_out(tx, fact(1, kind="sealed"))
+        facts.add_out(tx, fact(2, transfer=transfer_id(1), kind="opened", time_ms=NOW_MS + 9))
+        facts.add_out(tx, fact(3, transfer=transfer_id(1), kind="opened", time_ms=NOW_MS + 5))
+        facts.add_out(tx, fact(4, transfer=transfer_id(2), kind="previewed"))
+        assert facts.first_time(tx, transfer_id(1), "opened") == NOW_MS + 5
+        assert facts.first_time(tx, transfer_id(1), "previewed") is None
+
+
 @pytest.mark.parametrize("changes", [{"signature": bytes(63)}, {"peer_key": b""}])
 def test_a_malformed_fact_is_refused(store: Store, changes: dict[str, Any]) -> None:
     with pytest.raises(ConflictError, match="refused a record"), store.write() as tx:
