@@ -8,6 +8,8 @@ import { isWhole, makeCard, updateCard, verbsOf } from "./transfers.js";
 /** A transfer that moves tells itself twice a second; one that stands still is noted by the clock. */
 const STILL_MS = 2000;
 const MOVING = ["sending", "receiving"];
+/** Nothing moves before it is accepted. */
+const BEFORE = ["preparing", "ready", "queued", "waiting", "offered"];
 
 const keyOf = (row) => `${row.direction}:${row.id}`;
 
@@ -59,6 +61,7 @@ export function mount(section, store) {
     const flow = flows.get(keyOf(row)) ?? note(row);
     const done = share(row);
     updateCard(card, row, [...verbsOf(row), "Show"]);
+    progress.element.hidden = BEFORE.includes(row.state) && row.bytes_done === 0;
     setAttribute(progress.bar, "value", done);
     setText(progress.text, `${done} %, ${formatBytes(row.bytes_done)} of ${formatBytes(row.bytes)}`);
     setText(progress.rate, pace(row));

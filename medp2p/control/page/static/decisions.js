@@ -51,10 +51,6 @@ export function aboutView(row, store) {
   ];
 }
 
-function reasonField(told) {
-  return h("textarea", { rows: 2, maxlength: REASON_CHARS, autofocus: true, spellcheck: "false", "aria-label": `Reason, told to the ${told}; may stay empty` });
-}
-
 async function accept(row, store) {
   const to = row.release_to_wanted?.();
   await api.post(actUrl(row, "accept"), to ? { release_to: to } : {});
@@ -103,19 +99,18 @@ function cancel(row, store) {
   });
 }
 
-async function recall(row, store, on) {
+function recall(row, store) {
   const reason = h("input", { type: "text", maxlength: REASON_CHARS, autofocus: true, spellcheck: "false" });
   const text = row.released
     ? "It was released there already: a person there is asked to destroy all copies, and answers by name."
     : "The receiver erases it and answers with a signed fact. If it was released there before, a person is asked to destroy all copies.";
-  const after = await openDialog({
+  return openDialog({
     title: "Recall this transfer?",
     body: [...aboutView(row, store), h("p", null, text), field("Reason (may stay empty; told to the receiver)", reason)],
     verb: "Recall",
     danger: true,
     onConfirm: () => api.post(actUrl(row, "recall"), { reason: reason.value.trim() }),
   });
-  if (after?.state === "recalling") on.done(`${escapeText(row.peer)} has not answered yet.`);
 }
 
 function choice(name, value, text) {

@@ -110,7 +110,6 @@ export async function release(row, store, on) {
   });
   open = false;
   if (!after) return;
-  on.done("released to ", told(after.released_to, { class: "path" }));
   if (after.mapped?.length) {
     await openDialog({ title: "Released, with other names", body: [h("p", null, "Names that the folder cannot hold were changed:"), h("ul", { class: "files" }, mappedView(after))] });
   }

@@ -3,10 +3,11 @@
 import { STATES, formatCount } from "./format.js";
 import { api, url } from "./api.js";
 import { field } from "./decisions.js";
-import { h, patchList, setText } from "./dom.js";
+import { h, patchList, setAttribute, setText } from "./dom.js";
 import { errorPlace, makeCard, showError, updateCard } from "./transfers.js";
 
 const LIMIT = 30;
+const PATIENT = "Patient: name or ID";
 
 const keyOf = (row) => `${row.direction}:${row.id}`;
 
@@ -19,17 +20,17 @@ function makeFields() {
   const input = (type, more) => h("input", { type, spellcheck: "false", autocomplete: "off", ...more });
   const peers = h("datalist", { id: "search-peers" });
   const fields = {
-    patient: input("text", { maxlength: 200 }),
+    patient: input("search", { maxlength: 200, "aria-label": PATIENT, placeholder: PATIENT }),
     peer: input("text", { maxlength: 63, list: "search-peers", autocapitalize: "off" }),
     direction: h("select", null, choices([["", "inbox and outbox"], ["in", "inbox"], ["out", "outbox"]])),
     state: h("select", null, choices([["", "any"], ...Object.keys(STATES).map((word) => [word, word])])),
     from: input("date"),
     to: input("date"),
   };
-  const labels = { patient: "Patient: name or ID", peer: "Peer", direction: "Box", state: "State", from: "From day", to: "To day" };
-  const elements = Object.entries(fields).map(([name, control]) => field(labels[name], control));
+  const labels = { peer: "Peer", direction: "Box", state: "State", from: "From day", to: "To day" };
+  const elements = Object.entries(labels).map(([name, text]) => field(text, fields[name]));
   const query = () => Object.fromEntries(Object.entries(fields).map(([name, control]) => [name, control.value.trim()]));
-  return { fields, peers, query, element: h("div", { class: "fields" }, elements, peers) };
+  return { fields, peers, query, others: h("div", { class: "fields" }, elements) };
 }
 
 /** What was found, in pages. */
@@ -104,37 +105,35 @@ class Results {
   }
 }
 
-/** Fill the region: a button, and a panel that it opens. */
+/** Fill the region: the field for a patient, the other fields behind it, and what was found. */
 export function mount(section, store) {
-  const { fields, peers, query, element } = makeFields();
+  const { fields, peers, query, others } = makeFields();
   const results = new Results(store);
-  const locked = h("p", { class: "hint" }, "The vault is locked: patients cannot be looked for.");
-  const submit = h("button", { type: "submit", class: "primary" }, "Search");
-  const shut = h("button", { type: "button" }, "Close");
-  const panel = h("form", { id: "search-panel", class: "search-panel", novalidate: true, autocomplete: "off", hidden: true }, element, locked, h("div", { class: "actions" }, submit, shut), results.element);
-  const opener = h("button", { type: "button", "aria-expanded": "false", "aria-controls": "search-panel" }, "Search transfers");
+  const shut = h("button", { type: "button", class: "quiet", hidden: true }, "Close");
+  const filters = h("details", { class: "search-filters" }, h("summary", null, "Peer, date, state"), others, peers);
+  const form = h("form", { class: "search-form", novalidate: true, autocomplete: "off" }, fields.patient, h("button", { type: "submit" }, "Search"), filters, shut);
+  const panel = h("div", { class: "search-panel", hidden: true }, results.element);
   const toggle = (open) => {
     panel.hidden = !open;
-    opener.setAttribute("aria-expanded", String(open));
-    if (open) (fields.patient.disabled ? fields.peer : fields.patient).focus();
-    else {
-      panel.reset();
-      results.begin(null);
-      opener.focus();
-    }
+    shut.hidden = !open;
+    if (open) return;
+    form.reset();
+    filters.open = false;
+    results.begin(null);
+    fields.patient.focus();
   };
-  opener.addEventListener("click", () => toggle(panel.hidden));
   shut.addEventListener("click", () => toggle(false));
-  panel.addEventListener("keydown", (event) => event.key === "Escape" && toggle(false));
-  panel.addEventListener("submit", (event) => {
+  section.addEventListener("keydown", (event) => event.key === "Escape" && toggle(false));
+  form.addEventListener("submit", (event) => {
     event.preventDefault();
+    toggle(true);
     results.begin(query());
   });
-  section.append(opener, panel);
+  section.append(form, panel);
   store.subscribe("peers", (all) => patchList(peers, all, (peer) => peer.name, (peer) => h("option", { value: peer.name })));
   store.subscribe("status", (status) => {
     const closed = status?.vault?.locked === true;
     fields.patient.disabled = closed;
-    locked.hidden = !closed;
+    setAttribute(fields.patient, "placeholder", closed ? "vault locked: no patients" : PATIENT);
   });
 }

@@ -3,8 +3,9 @@
 import { setAttribute, svg } from "./dom.js";
 import { formatRate } from "./format.js";
 
-/** What a curve shows, milliseconds. */
+/** What a curve shows at most and at least, milliseconds. */
 const SPAN_MS = 60_000;
+const LEAST_SPAN_MS = 15_000;
 /** The receiver journals in groups: a rate over less than this jumps between nothing and too much. */
 const WINDOW_MS = 2000;
 const WIDTH = 120;
@@ -40,8 +41,9 @@ export class Throughput {
   path(now) {
     const highest = this.summary?.highest || 1;
     if (this.#rates.length < 2) return "";
+    const span = Math.max(LEAST_SPAN_MS, now - this.#rates[0].now);
     const place = ({ rate, now: then }) => {
-      const x = WIDTH * (1 - (now - then) / SPAN_MS);
+      const x = WIDTH * (1 - (now - then) / span);
       const y = (HEIGHT - 2) * (1 - rate / highest) + 1;
       return `${x.toFixed(1)} ${y.toFixed(1)}`;
     };

@@ -15,8 +15,6 @@ const ENDED = ["declined", "recalled", "cancelled", "expired", "discarded", "fai
 const RECALL_ANSWERED = ["recalling", "recalled", "destroy-asked"];
 const PRIMARY = ["Accept", "Release", "Answer"];
 const DANGER = ["Discard", "Cancel", "Recall"];
-/** Facts about the opening of a transfer, which have no time of their own in the row. */
-const TOLD_FACTS = ["opened", "previewed"];
 
 let cards = 0;
 const parts = new WeakMap();
@@ -103,8 +101,7 @@ export function makeCard(row, { store, full = false, extra = null }) {
     h("header", { class: "card-head" }, title, its.state),
     its.whose,
     its.note,
-    its.facts,
-    its.times,
+    h("div", { class: "card-meta" }, its.facts, its.times),
     its.why,
     extra,
     its.alert,
@@ -132,6 +129,7 @@ function show(its, slot, value, make) {
  */
 export function updateCard(card, row, verbs = [...verbsOf(row), "Show"]) {
   const its = parts.get(card);
+  if (its.row.state !== row.state && !its.busy) its.done.replaceChildren(); // it was about another state
   its.row = row;
   setAttribute(card, "data-state", row.state);
   setAttribute(card, "data-why", row.why ?? null);
@@ -155,14 +153,14 @@ function factsLine(row) {
 
 /** The times that tell where a transfer stands: pairs of a word and a time. */
 function timesOf(row) {
-  const facts = (row.facts ?? []).filter((one) => TOLD_FACTS.includes(one.fact));
-  const first = new Map(facts.toReversed().map((one) => [one.fact, one.time]));
   return [
     [row.direction === "in" ? "offered" : "queued", row.created],
     ["sealed", row.sealed],
-    ...TOLD_FACTS.map((fact) => [fact, first.get(fact)]),
+    ["opened", row.opened],
+    ["previewed", row.previewed],
     ["released", row.released],
-    [isEnded(row) ? row.state : "finished", isEnded(row) ? row.finished : null],
+    [row.state, isEnded(row) ? row.finished : null],
+    ["expires", isEnded(row) || row.released || row.state === "expiring" ? null : row.expires],
   ].filter(([, at]) => at);
 }
 
@@ -183,7 +181,7 @@ function whyLines(row) {
   const same = row.error && row.reason && row.error.text?.endsWith(row.reason.text);
   if (row.reason && !same) lines.push(h("p", { class: "reason" }, told(row.reason.text || row.reason.code), since(row.reason.since)));
   if (row.released_to) lines.push(h("p", { class: "reason" }, "released to ", told(placeOf(row.released_to), { class: "path" })));
-  if (row.expires && !isEnded(row)) lines.push(h("p", { class: "muted" }, row.state === "expiring" ? "expired: will be erased unless it is released; date " : "expires ", time(row.expires)));
+  if (row.state === "expiring") lines.push(h("p", { class: "warning" }, "Nobody has released it in time; it will be erased unless somebody does. Its date was ", time(row.expires)));
   return lines;
 }
 
