@@ -273,8 +273,10 @@ def build_app(desk: Desk, page: Page) -> Starlette:
     ]
     routes.append(Route(PREFIX + "/events", EventStream(desk, page)))
     routes += page_routes(page, desk)
-    return Starlette(
+    app = Starlette(
         routes=routes,
         middleware=[Middleware(Guard), Middleware(Gate, page)],
         exception_handlers={HTTPException: _not_routed},
     )
+    app.router.redirect_slashes = False  # an address is there or it is not
+    return app

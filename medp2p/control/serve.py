@@ -19,6 +19,7 @@ from medp2p.control.connection import Connections
 from medp2p.control.desk import Desk
 from medp2p.control.guard import CLI, PAGE
 from medp2p.control.page.page import Page
+from medp2p.control.places import Places
 from medp2p.control.unix import account_name, listen_unix, peer_uid
 from medp2p.errors import ControlError
 
@@ -48,27 +49,31 @@ class _Server:
 
     def __init__(self, desk: Desk, page: Page) -> None:
         self._connections = Connections(build_app(desk, page))
-        self._open = {CLI: 0, PAGE: 0}
+        self._open: dict[str, Places] = {
+            CLI: Places(limits.MAX_CONTROL_CLIENTS),
+            PAGE: Places(limits.MAX_PAGE_CLIENTS),
+        }
         self._accounts: dict[int, str] = {}
 
     async def serve(self, via: str, stream: trio.SocketStream) -> None:
         """Serve one connection; its failure ends it and nothing else."""
-        most = limits.MAX_CONTROL_CLIENTS if via == CLI else limits.MAX_PAGE_CLIENTS
-        if self._open[via] >= most:
+        place = self._open[via].take()
+        if place is None:
             await _turn_away(via, stream)
             return
-        self._open[via] += 1
         try:
-            state: dict[str, Any] = {"via": via}
-            if via == CLI:
-                state["os_user"] = await self._account(stream)
-            await self._connections.serve(stream, state)
+            with place.scope:
+                state: dict[str, Any] = {"via": via, "place": place}
+                if via == CLI:
+                    place.known = True
+                    state["os_user"] = await self._account(stream)
+                await self._connections.serve(stream, state)
         except* OSError as group:
             log.debug("connection of %s ended: %s", via, group.exceptions[0])
         except* Exception:
             log.exception("bug in a connection of %s", via)
         finally:
-            self._open[via] -= 1
+            self._open[via].leave(place)
             stream.socket.close()
 
     async def _account(self, stream: trio.SocketStream) -> str:

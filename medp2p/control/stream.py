@@ -11,9 +11,11 @@ import trio
 from starlette.types import Receive, Scope, Send
 
 from medp2p import limits
+from medp2p.control.answers import error_answer
 from medp2p.control.desk import Desk, Json
 from medp2p.control.page.page import Page
 from medp2p.control.page.sessions import Session
+from medp2p.errors import ControlError, MedP2PError, UsageError
 
 
 class EventStream:
@@ -26,16 +28,29 @@ class EventStream:
     def __init__(self, desk: Desk, page: Page) -> None:
         self._desk, self._page = desk, page
         self._lines = _Lines()
+        self._page_readers = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one reader; returns when it has gone or the events have ended."""
+        session: Session | None = scope["state"].get("session")
         if scope["method"] != "GET":
-            await send({"type": "http.response.start", "status": 405, "headers": []})
-            await send({"type": "http.response.body", "body": b""})
-            return
+            error: MedP2PError = UsageError("events are read with GET")
+            await error_answer(error, 405)(scope, receive, send)
+        elif session is None:
+            await self._serve(None, receive, send)
+        elif self._page_readers >= limits.MAX_PAGE_READERS:
+            error = ControlError("too many tabs read events at once", hint="close some of them")
+            await error_answer(error, 503)(scope, receive, send)
+        else:
+            self._page_readers += 1
+            try:
+                await self._serve(session, receive, send)
+            finally:
+                self._page_readers -= 1
+
+    async def _serve(self, session: Session | None, receive: Receive, send: Send) -> None:
         headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        session: Session | None = scope["state"].get("session")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_ticks, send)
             nursery.start_soon(_until_gone, receive, nursery.cancel_scope)

@@ -10,7 +10,9 @@ MAX_PAGE_TOKENS = 16
 MAX_PAGE_SESSIONS = 32
 MAX_PAGE_TABS = 16
 #: Cookies of our name that are looked at in one request; another port can plant them.
-MAX_PAGE_COOKIES = 8
+MAX_PAGE_COOKIES = 64
+#: Event streams at a time: one tab of a browser reads for all of them.
+MAX_PAGE_READERS = 16
 #: Without anybody at it a page ends its session after so long; shortest and longest to be set.
 PAGE_IDLE_SECONDS = 600
 MIN_PAGE_IDLE_SECONDS = 60

@@ -71,7 +71,8 @@ def load_shell(root: Traversable) -> StaticFile:
     environment = jinja2.Environment(
         loader=jinja2.DictLoader(sources), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    text = environment.get_template(SHELL).render()
+    modules = [name for name in load_static(root) if name.endswith(".js")]
+    text = environment.get_template(SHELL).render(modules=modules)
     return StaticFile(text.encode(), "text/html; charset=utf-8")
 
 

@@ -5,6 +5,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from medp2p.control.answers import error_answer
 from medp2p.control.guard import PAGE, READING
 from medp2p.control.page.page import Page
+from medp2p.control.places import Place
 from medp2p.errors import NoSessionError
 
 SHELL = "/"
@@ -44,6 +45,8 @@ class Gate:
         visit = None
         if len(secrets) == 1:
             visit = self._page.visit_untrusted(scope["headers"], secrets[0])
+        place: Place = state["place"]
+        place.known = visit is not None
         if visit is None:
             await error_answer(NoSessionError("there is no session here"))(scope, receive, send)
             return

@@ -59,9 +59,9 @@ class Openings:
             ControlError: The file cannot be written; the token is taken back.
         """
         token, ticket = self.tokens.issue(os_user)
-        await self.tidy()
         address = f"http://{page}/#{token}"
         if not file:
+            await self.tidy()
             return address, None, limits.PAGE_TOKEN_SECONDS
         path = self._folder / f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}"
         try:
@@ -73,6 +73,9 @@ class Openings:
                 hint="`medp2p web --no-browser` needs none",
             ) from error
         self._files[ticket.digest] = path
+        await self.tidy()
+        if not self.tokens.waits(ticket):  # lapsed, or made room, while the file was written
+            await self._forget([ticket])
         return address, path, limits.PAGE_TOKEN_SECONDS
 
     async def redeem_untrusted(self, token: str) -> Ticket | None:
@@ -87,8 +90,10 @@ class Openings:
         await self._forget(self.tokens.lapsed())
 
     async def _forget(self, tickets: Iterable[Ticket]) -> None:
-        paths = [self._files.pop(ticket.digest, None) for ticket in tickets]
-        await trio.to_thread.run_sync(_remove, [path for path in paths if path is not None])
+        known = [self._files.pop(ticket.digest, None) for ticket in tickets]
+        paths = [path for path in known if path is not None]
+        if paths:
+            await trio.to_thread.run_sync(_remove, paths)
 
     def remove_all(self) -> None:
         """Remove every such file, also what a daemon that was killed has left."""

@@ -26,7 +26,9 @@ Answer = Callable[[Page, Desk, Request], Awaitable[Response]]
 async def _shell(page: Page, desk: Desk, request: Request) -> Response:
     del desk
     await trio.lowlevel.checkpoint()
-    return _file(page.shell(), request)
+    # Not even the empty page is kept: a browser would keep what was filled in with it.
+    shell = page.shell()
+    return Response(shell.content, media_type=shell.media_type)
 
 
 async def _static(page: Page, desk: Desk, request: Request) -> Response:

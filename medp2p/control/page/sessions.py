@@ -68,6 +68,10 @@ class Tokens:
         ticket = self._waiting.pop(_digest(token), None)
         return None if ticket is None or ticket.until <= self._clock() else ticket
 
+    def waits(self, ticket: Ticket) -> bool:
+        """Return whether a token can still be used."""
+        return ticket.digest in self._waiting
+
     def lapsed(self) -> list[Ticket]:
         """Forget and return the tokens whose time is over, and the oldest beyond the bound."""
         now = self._clock()
