@@ -3,23 +3,37 @@
 import { Session, takeToken } from "./session.js";
 import { Store } from "./store.js";
 import { Stream } from "./stream.js";
+import { ApiError } from "./api.js";
 import { closeDialogs } from "./dialog.js";
 import { say } from "./say.js";
+import * as active from "./active.js";
+import * as alarms from "./alarms.js";
+import * as audit from "./audit.js";
+import * as banner from "./banner.js";
+import * as boxes from "./boxes.js";
+import * as nearby from "./nearby.js";
+import * as notify from "./notify.js";
+import * as peers from "./peers.js";
+import * as search from "./search.js";
+import * as send from "./send.js";
+import * as waiting from "./waiting.js";
+import * as workstation from "./workstation.js";
 
-/** Module, and the regions that it fills. */
+/** What fills each region. */
 const REGIONS = [
-  ["alarms", ["alarms"]],
-  ["waiting", ["waiting"]],
-  ["active", ["active"]],
-  ["send", ["send"]],
-  ["boxes", ["inbox", "outbox"]],
-  ["peers", ["peers"]],
-  ["nearby", ["nearby"]],
-  ["workstation", ["workstation"]],
-  ["audit", ["audit"]],
-  ["search", ["search"]],
-  ["banner", ["banner"]],
-  ["notify", ["waiting"]],
+  ["banner", banner],
+  ["search", search],
+  ["alarms", alarms],
+  ["waiting", waiting],
+  ["waiting", notify],
+  ["active", active],
+  ["send", send],
+  ["inbox", boxes],
+  ["outbox", boxes],
+  ["peers", peers],
+  ["nearby", nearby],
+  ["workstation", workstation],
+  ["audit", audit],
 ];
 const ENDED = {
   none: "This address shows nothing without a session.",
@@ -36,8 +50,8 @@ let stream = null;
 
 const session = new Session((why) => close(why), () => stream?.alive());
 
-/** Take everything away at once, and say how to go on. */
-function close(why) {
+/** Take everything of a session out of the page and out of memory, at once. */
+function wipe(why) {
   stream?.stop(why);
   stream = null;
   store.clear();
@@ -45,19 +59,25 @@ function close(why) {
   say.clear();
   document.getElementById("page").replaceWith(pristine.cloneNode(true));
   document.title = "medp2p";
+}
+
+/** End: say what has happened, and how to go on. */
+function close(why) {
+  wipe(why);
+  document.getElementById("opening").hidden = true;
   document.getElementById("closed-why").textContent = ENDED[why] ?? ENDED.ended;
   document.getElementById("closed").hidden = false;
   document.getElementById("closed-title").focus();
 }
 
-/** Show the page and begin to follow the daemon. */
-async function open() {
+/** Begin to follow the daemon; the page is shown with the first snapshot, never half. */
+function open() {
+  wipe("again");
   document.getElementById("closed").hidden = true;
-  const page = document.getElementById("page");
-  page.hidden = false;
+  document.getElementById("opening").hidden = false;
   stream = new Stream({
     event: (event) => store.apply(event),
-    overview: (overview) => store.load(overview),
+    overview: show,
     state: (state) => store.set("connection", { state }),
     ended: (why) => session.end(why),
     alive: () => session.touch(),
@@ -65,33 +85,32 @@ async function open() {
   store.set("connection", { state: "connecting" });
   store.onStale(() => stream?.refresh());
   stream.start();
+}
+
+/** Take over a snapshot; with the first one the regions are filled. */
+function show(overview) {
+  store.load(overview);
+  const page = document.getElementById("page");
+  if (!page.hidden) return;
+  document.getElementById("opening").hidden = true;
+  page.hidden = false;
+  for (const [region, module] of REGIONS) module.mount(page.querySelector(`[data-region="${region}"]`), store);
   document.getElementById("end-session").addEventListener("click", () => session.end("ended"));
-  const modules = await Promise.allSettled(REGIONS.map(([name]) => import(`./${name}.js`)));
-  for (const [index, module] of modules.entries()) mount(REGIONS[index][1], module, page);
 }
 
-function mount(regions, module, page) {
-  if (module.status === "rejected") {
-    console.error(String(module.reason));
-    return;
-  }
-  for (const region of regions) module.value.mount(page.querySelector(`[data-region="${region}"]`), store);
-}
-
-/** Begin with a token, or with what this tab has. */
+/** Begin with a token, or with what this tab has; a token that is refused ends nothing. */
 async function begin(fresh) {
   try {
-    if (await session.begin(fresh)) await open();
+    if (await session.begin(fresh)) open();
     else close("none");
   } catch (error) {
-    close(error.status === 0 ? "away" : "refused");
+    if (!(error instanceof ApiError)) throw error;
+    if (stream === null) close(error.status === 0 ? "away" : "refused");
   }
 }
 
 addEventListener("hashchange", () => {
   const fresh = takeToken();
-  if (!fresh) return;
-  session.end("lost");
-  begin(fresh);
+  if (fresh) begin(fresh);
 });
 begin(token);

@@ -46,9 +46,16 @@ const WORDS = {
 const VIA = { cli: "command line", page: "page", rule: "by rule", peer: "by the peer" };
 const SHORT = 8;
 
+/** A value of a detail: a change as "new (before: old)". */
+function valueText(value) {
+  if (value === null || typeof value !== "object") return String(value ?? "default");
+  if ("from" in value && "to" in value) return `${valueText(value.to)} (before: ${valueText(value.from)})`;
+  return JSON.stringify(value);
+}
+
 /** The part of a detail that fits a line; the whole of it is in the log. */
 function detailText(detail) {
-  const parts = Object.entries(detail ?? {}).map(([key, value]) => `${key}=${typeof value === "object" ? JSON.stringify(value) : value}`);
+  const parts = Object.entries(detail ?? {}).map(([key, value]) => `${key}=${valueText(value)}`);
   const text = parts.join(" ");
   return text.length > 160 ? `${text.slice(0, 160)} …` : text;
 }
@@ -62,7 +69,7 @@ function make(record) {
   return h(
     "li",
     { class: "audit-item", data: { event: record.event } },
-    h("p", { class: "audit-line" }, h("strong", null, escapeText(WORDS[record.event] ?? record.event)), record.peer ? [" ", told(record.peer)] : null, bad ? [" ", h("span", { class: "badge bad" }, escapeText(record.outcome))] : null, record.transfer ? [" ", h("code", { class: "muted" }, escapeText(record.transfer).slice(0, SHORT))] : null),
+    h("p", { class: "audit-line" }, h("strong", null, escapeText((!bad && WORDS[record.event]) || record.event)), record.peer ? [" ", told(record.peer)] : null, bad ? [" ", h("span", { class: "badge bad" }, escapeText(record.outcome))] : null, record.transfer ? [" ", h("code", { class: "muted" }, escapeText(record.transfer).slice(0, SHORT))] : null),
     h("p", { class: "audit-by muted" }, time(record.time), " · ", who ? [told(who), ", "] : null, escapeText(via), detail ? [" · ", told(detail)] : null),
   );
 }

@@ -24,9 +24,19 @@ export function wordsView(peer, store) {
   );
 }
 
+/**
+ * Return what a peer tells of itself, beyond the name that it has here: " (CT 2, Radiology)".
+ * @param {object} peer
+ * @returns {(Node|string)[]}
+ */
+export function toldText(peer) {
+  const name = peer.told_name === peer.name ? null : peer.told_name;
+  const known = [name, peer.told_department, peer.told_place].filter(Boolean);
+  return known.length ? [" (", ...known.flatMap((text, index) => [index ? ", " : "", told(text)]), ")"] : [];
+}
+
 /** After pairing: who it is, and whether it belongs to this organisation. */
 function pairedView(peer, store) {
-  const known = [peer.told_name, peer.told_department, peer.told_place].filter(Boolean);
   const domain = h("select", { data: { setting: "domain" } }, h("option", { value: "internal" }, "internal: this organisation"), h("option", { value: "external" }, "external: another one"));
   domain.value = peer.settings.domain ?? "internal";
   const said = h("p", { class: "done", role: "status" });
@@ -40,7 +50,7 @@ function pairedView(peer, store) {
     }
   });
   return [
-    h("p", { tabindex: "-1", autofocus: true }, "Paired with ", told(peer.name, { class: "strong" }), known.length ? [": ", known.flatMap((text, index) => [index ? ", " : "", told(text)])] : ".", " Proved by the code."),
+    h("p", { tabindex: "-1", autofocus: true }, "Paired with ", told(peer.name, { class: "strong" }), toldText(peer), ". Proved by the code."),
     wordsView(peer, store),
     field("It belongs to", domain, "To another organisation each send wants a purpose."),
     said,

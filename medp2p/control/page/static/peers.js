@@ -1,7 +1,7 @@
 /** The paired workstations: who they are, whether they are there, and what they may do here. */
 
 import { h, patchList, setAttribute, setChildren, setText, time, told } from "./dom.js";
-import { closePairing, openJoin, openPairing, openVerify } from "./pairing.js";
+import { closePairing, openJoin, openPairing, openVerify, toldText } from "./pairing.js";
 import { Policy } from "./policy.js";
 
 /** After so long the key words should be compared again (as `send` asks for it). */
@@ -37,7 +37,7 @@ function make(store, peer) {
   const verify = h("button", { type: "button", "aria-describedby": `${name}-title`, on: { click: () => openVerify(its.peer, store) } }, "Verify");
   Object.assign(its, {
     presence: h("p", { class: "presence" }),
-    about: h("p", { class: "muted" }),
+    about: h("p", { class: "muted", title: "as it tells of itself" }),
     facts: h("dl", { class: "facts" }),
   });
   const item = h(
@@ -62,8 +62,9 @@ function update(item, peer) {
   its.peer = peer;
   setAttribute(item, "data-online", peer.online ? "yes" : "no");
   setChildren(its.presence, ...presence(peer));
-  const known = [peer.told_name, peer.told_department, peer.told_place].filter(Boolean);
-  setChildren(its.about, ...(known.length ? ["calls itself ", ...known.flatMap((text, index) => [index ? ", " : "", told(text)])] : []));
+  const said = toldText(peer);
+  its.about.hidden = said.length === 0;
+  setChildren(its.about, ...said.slice(1, -1));
   setChildren(its.facts, pair("Key words", told(peer.key_words, { class: "key-words" })), pair("Route", route(peer)), pair("Last verified", verified(peer)));
   its.policy.update(peer);
 }

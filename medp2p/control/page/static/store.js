@@ -13,7 +13,7 @@ const PLAIN = ["status", "identity", "peers", "nearby", "released", "alarms", "a
 const HIDDEN_MS = 1000;
 
 /** Records after which something is otherwise that no other event tells. */
-const TURNING = new Set(["pair", "unpair", "target-add", "target-remove", "release", "withdraw", "config"]);
+const TURNING = new Set(["open", "previewed", "pair", "unpair", "target-add", "target-remove", "release", "withdraw", "config"]);
 
 const keyOf = (transfer) => `${transfer.direction}:${transfer.id}`;
 
@@ -133,7 +133,8 @@ export class Store {
     const after = { ...before, ...row };
     this.#transfers.set(key, after);
     if (!stillWaits(after)) this.#values.set("waiting", (this.#values.get("waiting") ?? []).filter((one) => one !== key));
-    for (const kind of LISTS) this.#mark(kind);
+    for (const kind of LISTS) if (this.#values.get(kind)?.includes(key)) this.#mark(kind);
+    if (!stillWaits(after)) this.#mark("waiting");
   }
 
   #applyPeer(peer) {

@@ -112,7 +112,7 @@ export class Stream {
       if (this.#leader) this.#channel.postMessage({ overview });
       this.#take(overview);
     } catch {
-      // The next event, or the next connection, asks again.
+      this.#again = this.state !== "lost"; // else the next connection asks
     }
     this.#refreshing = null;
     if (this.#again) this.refresh();
