@@ -3,6 +3,8 @@
  * with the daemon's own words.
  */
 
+import { inPageWords } from "./hints.js";
+
 /** Milliseconds after which an answer is not waited for any more, unless a call says otherwise. */
 const PATIENCE_MS = 60_000;
 
@@ -18,7 +20,7 @@ export class ApiError extends Error {
     this.status = status;
     this.code = error.code ?? "error";
     this.text = this.message;
-    this.hint = error.hint ?? "";
+    this.hint = inPageWords(error.hint);
     this.detail = error;
   }
 }

@@ -156,7 +156,7 @@ export function folderField(text) {
       input.control.focus();
     },
   });
-  const element = h("div", null, field(text, input.control, "On this workstation; made if missing. The files land in a new folder of their own in it."), h("div", { class: "actions" }, button), list.element);
+  const element = h("div", { class: "paths" }, field(text, input.control, "On this workstation; made if missing. The files land in a new folder of their own in it."), h("div", { class: "actions" }, button), list.element);
   return { element, control: input.control, take: () => input.take() };
 }
 
@@ -206,7 +206,7 @@ export function pathsField() {
     typed();
   });
   draw();
-  const element = h("div", null, field("Files and folders of this workstation", input.control, "Type a path, or browse. Several can be added."), h("div", { class: "actions" }, plus, button), alert, rows, count, list.element);
+  const element = h("div", { class: "paths" }, field("Files and folders of this workstation", input.control, "Type a path, or browse. Several can be added."), h("div", { class: "actions" }, plus, button), alert, rows, count, list.element);
   return {
     element,
     control: input.control,

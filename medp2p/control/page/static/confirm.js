@@ -42,12 +42,13 @@ function stopsView(peer, part, wishes) {
     h("p", { class: "warning" }, `The check of the files stops this: ${part.stops.map(escapeText).join(", ")}.`),
     passes.map((one) => one.element),
     split?.element,
-    never.length ? h("p", { class: "hint" }, `The settings of ${escapeText(peer.name)} let ${never.map(escapeText).join(", ")} not pass (allow). Leave files out, or choose others.`) : null,
+    never.length ? h("p", { class: "hint" }, `The settings of ${escapeText(peer.name)} (allow) do not permit to let this pass: ${never.map(escapeText).join(", ")}. Leave files out, or choose others.`) : null,
   );
-  const take = () => ({
-    allow: passes.filter((one) => one.box.checked).map((one) => one.code),
-    ...(split?.box.checked ? { split: true } : {}),
-  });
+  const take = () => {
+    const allow = passes.filter((one) => one.box.checked).map((one) => one.code);
+    if (!allow.length && !split?.box.checked) throw new Error(`Nothing has changed: ${part.stops.join(", ")} still stops this.`);
+    return { allow, ...(split?.box.checked ? { split: true } : {}) };
+  };
   return { element, take };
 }
 
@@ -119,7 +120,12 @@ function nameView(peer) {
 /** Whose the files without a header are: asked for before anything else. */
 function labelForm(part) {
   const form = typedFields(`${formatCount(part.label.loose, "file")} without a DICOM header: whose are they?`);
-  return { element: form.element, take: form.take };
+  const take = () => {
+    const said = form.take();
+    if (!said.typed && !said.no_patient_data) throw new Error("Say whose they are, or that they hold no patient data.");
+    return said;
+  };
+  return { element: form.element, take };
 }
 
 /** What a part wants of the person. */

@@ -46,7 +46,7 @@ function place(targets) {
   select.addEventListener("change", follow);
   follow();
   return {
-    element: h("div", null, targets.length ? field("Where to", select) : null, folder.element),
+    element: h("div", { class: "paths" }, targets.length ? field("Where to", select) : null, folder.element),
     take: async () => (select.value === FOLDER || !targets.length ? { to_b64: (await folder.take()).path_b64 } : { target: select.value }),
   };
 }

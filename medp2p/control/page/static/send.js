@@ -3,7 +3,7 @@
  * as the peer's settings want it, and queue. Nothing is sent before the last button.
  */
 
-import { api, url } from "./api.js";
+import { ApiError, api, url } from "./api.js";
 import { formatCount } from "./format.js";
 import { h } from "./dom.js";
 import { makeConfirmation } from "./confirm.js";
@@ -23,7 +23,7 @@ async function look(order, onProgress, signal) {
     onProgress(scan);
     scan = await api.get(url`/v1/scans/${scan.scan}${{ wait: 1 }}`, { signal, patience: PATIENCE_MS });
   }
-  if (scan.error) throw Object.assign(new Error(scan.error.text), { text: scan.error.text, hint: scan.error.hint });
+  if (scan.error) throw new ApiError(200, scan.error);
   return scan;
 }
 
@@ -32,7 +32,7 @@ class Sending {
   #store;
   #dialog = null;
   #stop = new AbortController();
-  #place = h("div", null);
+  #place = h("div", { class: "steps" });
   #selection;
   #order = null;
   #scan = null;

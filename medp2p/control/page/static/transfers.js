@@ -6,6 +6,7 @@
 import { briefView, offerView } from "./label.js";
 import { h, setAttribute, setChildren, setText, time, told } from "./dom.js";
 import { STATES, escapeText, formatBytes, formatCount } from "./format.js";
+import { inPageWords } from "./hints.js";
 import { perform } from "./decisions.js";
 
 const SHORT = 8;
@@ -176,10 +177,10 @@ function whyLines(row) {
   if (row.recall?.reason) lines.push(h("p", { class: "reason" }, "reason of the sender: ", told(row.recall.reason)));
   if (row.error) {
     lines.push(h("p", { class: "warning" }, told(row.error.text || row.error.code)));
-    if (row.error.hint) lines.push(h("p", { class: "hint" }, told(row.error.hint)));
+    if (row.error.hint) lines.push(h("p", { class: "hint" }, told(inPageWords(row.error.hint))));
   }
   const same = row.error && row.reason && row.error.text?.endsWith(row.reason.text);
-  if (row.reason && !same) lines.push(h("p", { class: "reason" }, told(row.reason.text || row.reason.code), since(row.reason.since)));
+  if (row.reason && !same) lines.push(h("p", { class: "reason" }, told(inPageWords(row.reason.text) || row.reason.code), since(row.reason.since)));
   if (row.released_to) lines.push(h("p", { class: "reason" }, "released to ", told(placeOf(row.released_to), { class: "path" })));
   if (row.state === "expiring") lines.push(h("p", { class: "warning" }, "Nobody has released it in time; it will be erased unless somebody does. Its date was ", time(row.expires)));
   return lines;
