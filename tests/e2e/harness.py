@@ -92,11 +92,12 @@ def cli(
     input: str | None = None,
     timeout: float = SOON_SECONDS,
     cwd: Path | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> Answer:
     """Run one command against a home and return what it said."""
     done = subprocess.run(
         command(args, json=json),
-        env=environment(home),
+        env=environment(home, **(variables or {})),
         input=(input or "").encode(),
         capture_output=True,
         timeout=timeout,
