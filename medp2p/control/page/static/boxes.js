@@ -1,9 +1,9 @@
 /** Inbox and outbox: the newest transfers, with what has become of them; older ones on demand. */
 
 import { api, url } from "./api.js";
-import { h, patchList, setText, told } from "./dom.js";
+import { h, patchList, setText } from "./dom.js";
 import { formatCount } from "./format.js";
-import { errorPlace, makeCard, showError, updateCard, verbsOf } from "./transfers.js";
+import { errorPlace, isEnded, isWhole, makeCard, showError, updateCard, verbsOf } from "./transfers.js";
 import { say } from "./say.js";
 
 /** So many are shown at first, and so many more with each wish for more. */
@@ -91,7 +91,7 @@ class Box {
     setText(this.#count, shown.length < total ? `${shown.length.toLocaleString("en")} of ${formatCount(total, "transfer")}` : "");
     const focused = this.#list.contains(document.activeElement);
     patchList(this.#list, shown, keyOf, (row) => this.#make(row), (item, row) => {
-      const verbs = elsewhere.has(keyOf(row)) ? [] : verbsOf(row);
+      const verbs = elsewhere.has(keyOf(row)) || !(isWhole(row) || isEnded(row)) ? [] : verbsOf(row);
       updateCard(this.#cards.get(item), row, [...verbs, "Show"]);
     });
     if (focused && !this.#list.contains(document.activeElement)) this.#section.querySelector("h2").focus();

@@ -3,13 +3,13 @@
 import { field } from "./decisions.js";
 import { h } from "./dom.js";
 
-/** Fields of an expectation, as `--expect-from` has them. */
+/** Fields of an expectation, as `--expect-from` has them: key, label, form. */
 const EXPECTED = [
   ["patient_id", "Patient ID"],
   ["issuer", "Issuer of the ID"],
   ["patient_name", "Name"],
-  ["birth_date", "Birth date, YYYY-MM-DD"],
-  ["sex", "Sex: M, F or O"],
+  ["birth_date", "Birth date", "YYYY-MM-DD"],
+  ["sex", "Sex", "M, F or O"],
   ["accession", "Accession number"],
   ["study_uid", "Study UID"],
 ];
@@ -17,13 +17,14 @@ const EXPECTED = [
 const TYPED = [
   ["id", "Patient ID"],
   ["issuer", "Issuer of the ID"],
-  ["name", "Name, as Family^Given"],
-  ["birth_date", "Birth date, YYYY-MM-DD"],
+  ["name", "Name", "Family^Given"],
+  ["birth_date", "Birth date", "YYYY-MM-DD"],
 ];
 const CHARS = 1024;
 
 function inputs(fields) {
-  return fields.map(([key, text]) => [key, text, h("input", { type: "text", maxlength: CHARS, spellcheck: "false", autocomplete: "off", autocapitalize: "off" })]);
+  const about = { type: "text", maxlength: CHARS, spellcheck: "false", autocomplete: "off", autocapitalize: "off" };
+  return fields.map(([key, text, placeholder]) => [key, text, h("input", { ...about, placeholder })]);
 }
 
 /** Return what was filled in, or null for nothing. */

@@ -192,9 +192,14 @@ function placeOf(place) {
 }
 
 function makeButton(its, verb) {
-  const kind = PRIMARY.includes(verb) ? "primary" : DANGER.includes(verb) ? "danger-quiet" : null;
   const click = (event) => act(its, verb, event.currentTarget);
-  return h("button", { type: "button", class: kind, "aria-describedby": its.describedBy, data: { verb }, on: { click } }, verb);
+  return h("button", { type: "button", "aria-describedby": its.describedBy, data: { verb }, on: { click } }, verb);
+}
+
+/** How a button looks: what is wanted next stands out; what was done already does not. */
+function kindOf(verb, row) {
+  if (DANGER.includes(verb)) return "danger-quiet";
+  return PRIMARY.includes(verb) && !row.released ? "primary" : verb === "Answer" ? "primary" : null;
 }
 
 /** Bring the buttons into line; those that stay keep their place and focus. */
@@ -204,6 +209,10 @@ function patchVerbs(its, verbs) {
   for (const verb of verbs) {
     if (place?.dataset.verb === verb) place = place.nextElementSibling;
     else its.actions.insertBefore(makeButton(its, verb), place);
+  }
+  for (const button of its.actions.children) {
+    const kind = kindOf(button.dataset.verb, its.row);
+    for (const name of ["primary", "danger-quiet"]) button.classList.toggle(name, name === kind);
   }
 }
 
