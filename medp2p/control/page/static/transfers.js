@@ -138,7 +138,6 @@ export function updateCard(card, row, verbs = [...verbsOf(row), "Show"]) {
   setChildren(its.peer, peerTitle(its.store.get("peers"), row.peer));
   setText(its.state, row.state);
   setAttribute(its.state, "title", STATES[row.state] ?? null);
-  setAttribute(its.state, "data-state", row.state);
   show(its, "whose", row.label ?? (row.label === null ? 0 : 1), () => (its.full ? offerView(row.label) : briefView(row.label)));
   show(its, "note", row.note || null, (note) => (note ? [h("span", { class: "fact-name" }, "note "), told(note)] : []));
   show(its, "facts", [row.id, row.files, row.bytes, row.skipped], () => factsLine(row));
