@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 
 from medp2p.audit import chain
-from medp2p.daemon import clock
+from medp2p.daemon import clock, refusals
+from medp2p.daemon.refusals import Refusals
 from medp2p.errors import SealBrokenError, VaultLockedError
 from medp2p.identity import encode_peer_id
 from medp2p.limits import MAX_STRANGER_ROWS
@@ -45,8 +46,7 @@ class Ledger:
         self._vault = vault
         self._now_ms = now_ms
         self._link = link
-        #: How often a record was appended, and an alarm raised or acknowledged; also in vain.
-        self.records = self.alarm_changes = 0
+        self.refusals = Refusals(now_ms)
         self._strangers: Counter[tuple[str, str]] = Counter()
         self._strangers_lock = threading.Lock()
 
@@ -82,7 +82,6 @@ class Ledger:
             AuditError: A value is not JSON.
         """
         now = self._now_ms()
-        self.records += 1
         clock.note(tx, now)
         sealed = None
         if patient is not None:
@@ -125,7 +124,6 @@ class Ledger:
             detail: As for record.
         """
         open_before = {alarm.id for alarm in log.alarms(tx, unacknowledged_only=True)}
-        self.alarm_changes += 1
         number = log.add_alarm(tx, kind, peer, text, self._now_ms())
         if number not in open_before:
             self.record(
@@ -139,6 +137,11 @@ class Ledger:
             )
         return number
 
+    def alarm_refusals(self, tx: Tx, texts: Sequence[str]) -> None:
+        """Raise an alarm for each text that ``refusals`` gave out."""
+        for text in texts:
+            self.alarm(tx, kind=refusals.KIND, text=text)
+
     def acknowledge(self, tx: Tx, actor: Actor, alarm: int) -> dict[str, object]:
         """Note that a person has seen an alarm; return it.
 
@@ -146,7 +149,6 @@ class Ledger:
             NotFoundError: There is none with this id.
         """
         log.acknowledge_alarm(tx, alarm)
-        self.alarm_changes += 1
         found = next(row for row in log.alarms(tx) if row.id == alarm)
         if found.kind == clock.BEHIND:
             clock.trust(tx, self._now_ms())
@@ -168,6 +170,7 @@ class Ledger:
             address: IP address without port.
             reason: One of our own words; nothing that the stranger said.
         """
+        self.refusals.note(address, reason)
         with self._strangers_lock:
             if len(self._strangers) >= MAX_STRANGER_ROWS:
                 address = log.OTHERS
@@ -241,6 +244,10 @@ class Ledger:
     def alarms(self, tx: Tx, *, open_only: bool = False) -> Sequence[dict[str, object]]:
         """Return alarms, the newest first: ``id, time, kind, peer, text, acknowledged, ...``."""
         return [_alarm(row) for row in log.alarms(tx, unacknowledged_only=open_only)]
+
+    def marks(self, tx: Tx) -> tuple[int, tuple[int, ...]]:
+        """Return what differs once there is a new record, and once an alarm has changed."""
+        return log.head(tx)[0], log.alarms_mark(tx)
 
     def _shown(self, row: log.LogRow, *, in_clear: bool) -> dict[str, object]:
         shown = {"seq": row.seq, **chain.decode_record(row.record), "hash": row.hash.hex()}

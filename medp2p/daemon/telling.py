@@ -1,7 +1,8 @@
-"""News for those who watch: new audit records and alarms, and who is nearby.
+"""News: new audit records and alarms, who is nearby; and alarms about refused handshakes.
 
 Records are written in the transactions of many acts, some of them in worker threads; here they
-are told once those are durable, a little later and together.
+are told once those are durable, a little later and together. What is new is what the database
+says: a count kept beside it would run ahead of the commit.
 """
 
 import trio
@@ -18,26 +19,27 @@ async def run_news(station: Station) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_log, station)
         nursery.start_soon(_nearby, station)
+        nursery.start_soon(_refusals, station)
 
 
 async def _log(station: Station) -> None:
     ledger = station.ledger
+    records, alarms = await station.read(ledger.marks)
     known = await _alarms(station)
-    records, changes = ledger.records, ledger.alarm_changes
     while True:
         await station.news_bell.wait()
         if not station.events.watched:
             continue
-        if ledger.alarm_changes != changes:
-            changes = ledger.alarm_changes
+        seen = await station.read(ledger.marks)
+        if seen[1] != alarms:
             before, known = known, await _alarms(station)
             for number, alarm in known.items():
                 if before.get(number) != alarm:
                     station.events.publish({"event": "alarm", "alarm": alarm})
-        if ledger.records != records:
-            records = ledger.records
+        if seen[0] != records:
             newest = await station.read(ledger.list, limits.OVERVIEW_AUDIT, in_clear=True)
             station.events.publish({"event": "audit", "audit": newest})
+        records, alarms = seen
         await trio.sleep(limits.NEWS_SECONDS)
 
 
@@ -56,3 +58,11 @@ async def _nearby(station: Station) -> None:
                 station.events.publish({"event": "nearby", "nearby": now})
         await change.wait()
         await trio.sleep(limits.NEARBY_SECONDS)
+
+
+async def _refusals(station: Station) -> None:
+    """Raise alarms about refused handshakes, a few together: the listener cannot wait for it."""
+    while True:
+        await trio.sleep(limits.REFUSED_LOOK_SECONDS)
+        if texts := station.ledger.refusals.take():
+            await station.write(station.ledger.alarm_refusals, texts)

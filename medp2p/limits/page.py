@@ -50,3 +50,8 @@ NEARBY_SECONDS = 2.0
 STATUS_SECONDS = 30.0
 #: Wrong tokens are noted at most so often, with their count.
 PAGE_REFUSED_SECONDS = 60.0
+#: Refused handshakes become alarms within this time, an address at most once in the second one,
+#: and so many addresses in it; all others are one.
+REFUSED_LOOK_SECONDS = 10.0
+REFUSED_AGAIN_SECONDS = 86400
+MAX_REFUSED_TOLD = 8

@@ -285,6 +285,15 @@ def alarms(tx: Tx, unacknowledged_only: bool = False) -> list[AlarmRow]:
     ]
 
 
+def alarms_mark(tx: Tx) -> tuple[int, ...]:
+    """Return numbers that differ once an alarm has come, come again, gone or been acknowledged."""
+    row = tx.execute(
+        "SELECT count(*), coalesce(max(id), 0), coalesce(sum(count), 0),"
+        " coalesce(sum(acknowledged), 0) FROM alarms"
+    ).fetchone()
+    return tuple(map(int, row))
+
+
 def acknowledge_alarm(tx: Tx, alarm_id: int) -> None:
     """Note that a person has seen an alarm; a second time changes nothing.
 

@@ -161,3 +161,22 @@ async def test_waiting_for_a_change(book: Book) -> None:
             await wait_all_tasks_blocked()
             book.gone("nobody")
             book.gone("x")
+
+
+def test_how_a_peer_is_reached(book: Book) -> None:
+    row = peer("10.0.0.1:1")
+    assert book.route(row) is None
+    book.online(KEY, "10.0.0.1:1", ours=True)
+    assert book.route(row) == "fixed"
+    book.seen(Seen(fingerprint_text(KEY), addresses=(("10.0.0.2", 2),)))
+    assert book.route(row) == "fixed"
+    book.online(KEY, "10.0.0.2:2", ours=True)
+    assert book.route(row) == "lan"
+    book.gone(fingerprint_text(KEY))
+    assert book.route(row) == "10.0.0.2:2"
+    book.away(KEY, UnreachableError("refused"))
+    assert book.route(row) is None
+    # It called: from where is known, though not where it listens.
+    book.online(KEY, "10.0.0.1:55555", ours=False)
+    assert book.route(row) == "fixed"
+    assert book.route(peer()) == "10.0.0.1"

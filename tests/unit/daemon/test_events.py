@@ -86,3 +86,25 @@ def test_forgotten_subscription_is_gone() -> None:
     del subscription
     gc.collect()
     assert len(events._subscribers) == 0
+
+
+async def test_a_batch_is_all_that_waits() -> None:
+    events = Events()
+    with events.subscribe() as slow:
+        for number in range(3):
+            events.publish({"event": "transfer", "id": str(number % 2), "n": number})
+        assert [event["n"] for event in await slow.batch()] == [2, 1]
+        events.publish({"event": "peer", "name": "a"})
+        assert await slow.batch() == [{"event": "peer", "name": "a"}]
+    assert await slow.batch() == []
+
+
+async def test_a_batch_tells_what_was_missed() -> None:
+    events = Events()
+    slow = events.subscribe()
+    for number in range(limits.MAX_PENDING_EVENTS + 5):
+        events.publish({"event": "transfer", "id": str(number)})
+    batch = await slow.batch()
+    assert batch[0] == {"event": "missed", "count": 5}
+    assert len(batch) == limits.MAX_PENDING_EVENTS + 1
+    slow.close()
