@@ -16,6 +16,7 @@ from types import MappingProxyType
 
 from medp2p import limits
 from medp2p.daemon.address import format_address, parse_listen
+from medp2p.daemon.config_file import TEMPLATE
 from medp2p.daemon.posix import write_private
 from medp2p.errors import ConfigError, UsageError
 
@@ -62,6 +63,7 @@ class Config:
         release_scan_seconds: How long it may take.
         released_old_seconds: From when on a released folder is counted as old.
         page_idle_seconds: After how long without a person the page ends its session.
+        notify: Whether the desktop of the daemon's account is told what waits, and of alarms.
         sources: Where the value of each key of the file comes from.
     """
 
@@ -80,6 +82,7 @@ class Config:
     release_scan_seconds: int = limits.RELEASE_SCAN_SECONDS
     released_old_seconds: int = limits.RELEASED_OLD_DAYS * _DAY
     page_idle_seconds: int = limits.PAGE_IDLE_SECONDS
+    notify: bool = False
     sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def reserve_for(self, total_bytes: int) -> int:
@@ -215,6 +218,7 @@ _KEYS: dict[str, tuple[str, Callable[[object], object]]] = {
     "undecided-stat": ("undecided_stat_seconds", parse_seconds),
     "undecided-routine": ("undecided_routine_seconds", parse_seconds),
     "page-idle": ("page_idle_seconds", _page_idle),
+    "notify": ("notify", _switch),
     "release.scan": ("release_scan", _command),
     "release.scan-time": ("release_scan_seconds", parse_seconds),
     "release.old-after": ("released_old_seconds", parse_seconds),
@@ -317,60 +321,6 @@ def _text_of_seconds(seconds: int) -> str:
     return f"{seconds} seconds"
 
 
-_DEFAULT_FILE = """\
-# medp2p: settings of this workstation.
-#
-# Read when the daemon starts and at `medp2p reload`. An unknown key or a value that cannot be
-# understood stops the start (at reload the old values stay). `medp2p config` shows every value
-# in force. Settings of a single peer are not here: see `medp2p peers set`.
-
-# Who we are, as told to paired workstations and shown beside the names that they gave us.
-# At most 64 characters each. No patient data.
-name = {name}
-department = {department}
-place = {place}
-
-# Where to listen: "ADDR:PORT", or ":PORT" for all addresses of both kinds.
-#listen = ":17820"
-
-# Announce this workstation on the local network (mDNS), and look for others there.
-# Announced are the name above, the fingerprint of our key, port and version.
-#mdns = true
-
-# Free space to leave alone on the disk of the vault: a number with B, kB, MB, GB, TB, KiB, MiB,
-# GiB or TiB; 0 for none. Without it: the larger of 1 GiB and 2 % of the disk.
-#reserve = "1 GiB"
-
-# How long a transfer waits for a peer that is switched off.
-#wait-for-peer = "14 days"
-
-# How long after its last event manifest, label and note of a transfer are kept.
-# Id, peer, counts, root, times and signed facts stay.
-#keep-details = "30 days"
-
-# How long an incoming transfer that nobody releases is kept. Then it is "expiring", which its
-# sender is told, and after 24 more hours in which this daemon runs it is erased.
-#expire-after = "7 days"
-
-# An offer of ours about which nobody has decided for so long is an alarm here.
-#undecided-stat = "10 minutes"
-#undecided-routine = "24 hours"
-
-# After how long without anybody at it the page (`medp2p web`) ends its session and hides all
-# patient data: 1 minute to 8 hours.
-#page-idle = "10 minutes"
-
-# A command that looks over what is to be released, such as a virus scanner, while it is staged
-# beside the target: its words; the path of the folder is put behind them. Exit status 0 lets
-# it pass; anything else, or more time than this, holds the release.
-#release.scan = "/usr/bin/clamdscan --fdpass"
-#release.scan-time = "1 hour"
-
-# From when on a released folder that still lies there is counted as old by `medp2p status`.
-#release.old-after = "7 days"
-"""
-
-
 def default_text(*, name: str, department: str, place: str) -> bytes:
     """Return the commented file that `init` leaves.
 
@@ -383,7 +333,7 @@ def default_text(*, name: str, department: str, place: str) -> bytes:
             told[key] = _toml_text(_name(value) if key == "name" else _told(value))
         except ValueError as error:
             raise ConfigError(f"{key} {error}") from None
-    return _DEFAULT_FILE.format(**told).encode()
+    return TEMPLATE.format(**told).encode()
 
 
 def write_default(path: Path, *, name: str, department: str, place: str) -> None:

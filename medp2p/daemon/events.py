@@ -21,9 +21,13 @@ class Subscription:
     """One subscriber's view: an async iterator over events, oldest first.
 
     Usable in a ``with`` block, which ends it; one that is merely forgotten ends by itself.
+
+    Attributes:
+        watches: See Events.subscribe.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, watches: bool = True) -> None:
+        self.watches = watches
         self._pending: OrderedDict[tuple[object, ...], dict[str, object]] = OrderedDict()
         self._wake = trio.Event()
         self._closed = False
@@ -50,6 +54,10 @@ class Subscription:
         Cancellation: Nothing is consumed.
         """
         await self._some()
+        return self.waiting()
+
+    def waiting(self) -> list[dict[str, object]]:
+        """Return all events that wait, without waiting for one."""
         missed = self._take_missed()
         found = list(self._pending.values())
         self._pending.clear()
@@ -107,8 +115,8 @@ class Events:
 
     @property
     def watched(self) -> bool:
-        """Whether anybody would see what is published."""
-        return any(not subscriber.closed for subscriber in tuple(self._subscribers))
+        """Whether anybody would see every step of what goes on."""
+        return any(one.watches and not one.closed for one in tuple(self._subscribers))
 
     def publish(self, event: dict[str, object]) -> None:
         """Tell all subscribers; never waits.
@@ -119,9 +127,13 @@ class Events:
         for subscriber in tuple(self._subscribers):
             subscriber.put_nowait(event)
 
-    def subscribe(self) -> Subscription:
-        """Return an iterator over all events published from now on."""
-        subscription = Subscription()
+    def subscribe(self, *, watches: bool = True) -> Subscription:
+        """Return an iterator over all events published from now on.
+
+        Args:
+            watches: Whether it is for somebody who wants progress too.
+        """
+        subscription = Subscription(watches=watches)
         self._subscribers.add(subscription)
         return subscription
 

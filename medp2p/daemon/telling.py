@@ -28,7 +28,7 @@ async def _log(station: Station) -> None:
     known = await _alarms(station)
     while True:
         await station.news_bell.wait()
-        if not station.events.watched:
+        if not (station.events.watched or station.config.notify):
             continue
         seen = await station.read(ledger.marks)
         if seen[1] != alarms:

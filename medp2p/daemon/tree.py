@@ -27,6 +27,7 @@ from medp2p.daemon.discovering import run_discovery
 from medp2p.daemon.events import Events
 from medp2p.daemon.home import Home, Lock, check_keys, open_home, write_daemon_json
 from medp2p.daemon.ledger import Ledger
+from medp2p.daemon.notices import run_notices
 from medp2p.daemon.outbox import Outbox
 from medp2p.daemon.pairing import PairingDesk
 from medp2p.daemon.peering import Peering
@@ -148,6 +149,7 @@ async def _run(station: Station, services: Sequence[Service]) -> None:
             "deadlines": partial(expiring.run_deadlines, station, outbox.wake),
             "progress": partial(_ticker, station),
             "news": partial(telling.run_news, station),
+            "notices": partial(run_notices, station),
             "discovery": partial(run_discovery, station, outbox, pairing),
         }
         for name, work in tended.items():

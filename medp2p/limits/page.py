@@ -55,3 +55,12 @@ PAGE_REFUSED_SECONDS = 60.0
 REFUSED_LOOK_SECONDS = 10.0
 REFUSED_AGAIN_SECONDS = 86400
 MAX_REFUSED_TOLD = 8
+#: A notice on the desktop waits so long for what comes with it, or is decided at once by a rule.
+NOTICE_WAIT_SECONDS = 2.0
+#: Pause between two notices, and the time that showing one may take.
+NOTICE_PAUSE_SECONDS = 5.0
+NOTICE_SECONDS = 10.0
+#: Lines in one notice; more are counted.
+MAX_NOTICE_LINES = 4
+#: Offers and alarms of which the desktop was told, remembered so that it is told once.
+MAX_NOTICED = 1000

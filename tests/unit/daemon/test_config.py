@@ -87,7 +87,7 @@ def test_all_keys(path: Path) -> None:
         'name = "a"\ndepartment = "b"\nplace = "c"\nlisten = "127.0.0.1:0"\nmdns = false\n'
         'reserve = 0\nwait-for-peer = "90 minutes"\nkeep-details = "1 week"\n'
         'expire-after = "3 days"\nundecided-stat = "90 seconds"\nundecided-routine = "8 hours"\n'
-        'page-idle = "5 minutes"\n'
+        'page-idle = "5 minutes"\nnotify = true\n'
         "release.scan = \"scan --all 'of it'\"\n"
         'release.scan-time = "5 minutes"\nrelease.old-after = "1 day"\n'
     )
@@ -100,7 +100,7 @@ def test_all_keys(path: Path) -> None:
     assert config.keep_details_seconds == 7 * 86400
     assert config.expire_after_seconds == 3 * 86400
     assert (config.undecided_stat_seconds, config.undecided_routine_seconds) == (90, 8 * 3600)
-    assert config.page_idle_seconds == 300
+    assert (config.page_idle_seconds, config.notify) == (300, True)
     assert config.release_scan == ("scan", "--all", "of it")
     assert (config.release_scan_seconds, config.released_old_seconds) == (300, 86400)
     assert {row["source"] for row in effective(config)} == {"config.toml"}
