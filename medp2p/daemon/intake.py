@@ -51,6 +51,7 @@ class Intake:
     _wanted: bytearray = field(default_factory=bytearray)
     _written: list[int] = field(default_factory=list)
     _written_bytes: int = 0
+    _working_bytes: int = 0
     _some: Bell = field(default_factory=Bell)
     _full: Bell = field(default_factory=Bell)
     _flushing: trio.Lock = field(default_factory=trio.Lock)
@@ -64,8 +65,8 @@ class Intake:
             IntegrityError: A chunk is not what its header says.
         """
         await self._want_what_is_missing()
-        claims_in, claims_out = trio.open_memory_channel[ReceivedChunk](limits.CLAIM_GROUP)
-        work_in, work_out = trio.open_memory_channel[ReceivedChunk](limits.CLAIM_GROUP)
+        claims_in, claims_out = trio.open_memory_channel[list[ReceivedChunk]](limits.CLAIM_GROUP)
+        work_in, work_out = trio.open_memory_channel[list[ReceivedChunk]](limits.CLAIM_GROUP)
         try:
             with one_error():
                 async with trio.open_nursery() as outer:
@@ -92,38 +93,45 @@ class Intake:
         for first, end in await self.station.read(journal.missing_ranges, self.transfer, count):
             self._wanted[first:end] = b"\1" * (end - first)
 
-    async def _receive(self, take: Take, claims: trio.MemorySendChannel[ReceivedChunk]) -> Commit:
+    async def _receive(
+        self, take: Take, claims: trio.MemorySendChannel[list[ReceivedChunk]]
+    ) -> Commit:
         while True:
             item = await take()
             if not isinstance(item, ReceivedChunk):
                 return item
-            index = item.header.index
-            if index >= len(self._wanted) or not self._wanted[index]:
-                raise RemoteProtocolError("a chunk that was not asked for")
-            if item.header.length != self.geometry.chunk_length(index):
-                raise RemoteProtocolError("a chunk of the wrong length")
-            self._wanted[index] = 0
-            self.live.moved_bytes += item.header.length
-            self.live.chunks_moved += 1
-            await claims.send(item)
+            chunks = [item, *self.link.receive_chunks()]
+            for chunk in chunks:
+                self._expect(chunk)
+            await claims.send(chunks)
+
+    def _expect(self, chunk: ReceivedChunk) -> None:
+        index, length = chunk.header.index, chunk.header.length
+        if index >= len(self._wanted) or not self._wanted[index]:
+            raise RemoteProtocolError("a chunk that was not asked for")
+        if length != self.geometry.chunk_length(index):
+            raise RemoteProtocolError("a chunk of the wrong length")
+        self._wanted[index] = 0
+        self.live.moved_bytes += length
+        self.live.chunks_moved += 1
 
     async def _claim(
         self,
-        waiting: trio.MemoryReceiveChannel[ReceivedChunk],
-        work: trio.MemorySendChannel[ReceivedChunk],
+        waiting: trio.MemoryReceiveChannel[list[ReceivedChunk]],
+        work: trio.MemorySendChannel[list[ReceivedChunk]],
     ) -> None:
         """Commit (index, digest) of all that wait, up to a group, before any is sealed."""
         with work:
             async for first in waiting:
-                group = [first]
+                group = list(first)
                 with trio.move_on_after(limits.CLAIM_LINGER_SECONDS), suppress(trio.EndOfChannel):
                     while len(group) < limits.CLAIM_GROUP:
-                        group.append(await waiting.receive())
+                        group += await waiting.receive()
                 pairs = [(chunk.header.index, chunk.header.digest) for chunk in group]
                 if await self.station.write(self._claimed, pairs):
                     raise SourceChangedError("a chunk came again with other bytes than before")
-                for chunk in group:
-                    await work.send(chunk)
+                for at in range(0, len(group), limits.WORK_CHUNKS):
+                    await work.send(group[at : at + limits.WORK_CHUNKS])
 
     def _claimed(self, tx: Tx, pairs: list[tuple[int, bytes]]) -> list[int]:
         self.station.files.step("claim")
@@ -134,30 +142,39 @@ class Intake:
         self.station.files.step("journal")
         journal.done(tx, self.transfer, indexes)
 
-    async def _work(self, work: trio.MemoryReceiveChannel[ReceivedChunk]) -> None:
+    async def _work(self, work: trio.MemoryReceiveChannel[list[ReceivedChunk]]) -> None:
         plain = memoryview(bytearray(limits.CHUNK_BYTES))
         scratch = memoryview(bytearray(sealed_bytes(limits.CHUNK_BYTES)))
         async with work:
-            async for chunk in work:
-                while self._written_bytes >= limits.JOURNAL_GROUP_BYTES:
+            async for group in work:
+                size = sum(chunk.header.length for chunk in group)
+                while self._unsettled_with(size) > limits.JOURNAL_GROUP_BYTES:
                     await self._settled.wait()
-                await trio.to_thread.run_sync(self._store, chunk, plain, scratch)
-                chunk.release()
-                self._written.append(chunk.header.index)
-                self._written_bytes += chunk.header.length
+                self._working_bytes += size
+                await trio.to_thread.run_sync(self._store, group, plain, scratch)
+                self._working_bytes -= size
+                self._written_bytes += size
+                for chunk in group:
+                    chunk.release()
+                    self._written.append(chunk.header.index)
                 self._some.ring()
                 if self._is_full():
                     self._full.ring()
 
-    def _store(self, chunk: ReceivedChunk, plain: memoryview, scratch: memoryview) -> None:
-        """In a worker thread: the whole of a chunk, from ciphertext to sealed file."""
-        header = chunk.header
-        view = plain[: header.length]
-        chunk.open_into(view)
-        if digest.chunk_digest(self.key, header.index, view) != header.digest:
-            raise IntegrityError("a chunk arrived damaged")
-        self._check_headers(header.index, view)
-        self.writer.write(header.index * limits.CHUNK_BYTES, view, scratch)
+    def _unsettled_with(self, size: int) -> int:
+        """Return how much would be written and not journalled after so many bytes more."""
+        return self._written_bytes + self._working_bytes + size
+
+    def _store(self, group: list[ReceivedChunk], plain: memoryview, scratch: memoryview) -> None:
+        """In a worker thread: whole chunks, from ciphertext to sealed file."""
+        for chunk in group:
+            header = chunk.header
+            view = plain[: header.length]
+            chunk.open_into(view)
+            if digest.chunk_digest(self.key, header.index, view) != header.digest:
+                raise IntegrityError("a chunk arrived damaged")
+            self._check_headers(header.index, view)
+            self.writer.write(header.index * limits.CHUNK_BYTES, view, scratch)
 
     def _check_headers(self, index: int, view: memoryview) -> None:
         """What was approved is what arrives: headers and padding follow from the manifest."""

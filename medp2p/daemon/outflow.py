@@ -84,46 +84,72 @@ class Outflow:
             idle_in.send_nowait(plain)
         failed: list[MedP2PError] = []
 
-        async def work(index: int, slot: ChunkSlot, plain: memoryview) -> None:
-            try:
-                # Cancelled before it began, the place would stay empty, and hold up an Abort.
-                with trio.move_on_after(limits.CLEANUP_SECONDS, shield=True) as shield:
-                    found = await trio.to_thread.run_sync(self._prepare, index, slot, plain)
-                if shield.cancelled_caught:
-                    return
-            except MedP2PError as error:
+        async def work(group: list[tuple[int, ChunkSlot]], plain: memoryview) -> None:
+            # Cancelled before it began, the places would stay empty, and hold up an Abort.
+            with trio.move_on_after(limits.CLEANUP_SECONDS, shield=True) as shield:
+                found, error = await trio.to_thread.run_sync(self._prepare, group, plain)
+            if shield.cancelled_caught:
+                return
+            for (index, slot), one in zip(group, found, strict=False):
+                self.link.push(slot)
+                self._sent(index, one)
+            if error is not None:
                 failed.append(error)
                 self.failure = self.failure or error
                 # The first one's message is the last that leaves. A file that cannot be read
                 # just now ends the link, not the transfer: it is tried again.
                 if not failed[1:] and not isinstance(error, SourceError):
-                    slot.fail(_abort(error))
-            else:
-                self.link.push(slot)
-                self._sent(index, found)
+                    group[len(found)][1].fail(_abort(error))
             idle_in.send_nowait(plain)
 
         async with trio.open_nursery() as nursery:
-            while not failed and (index := scheduler.next()) is not None:
+            while not failed and scheduler.left:
                 plain = await idle_out.receive()
                 try:
-                    slot = await self.link.reserve_chunk(self.geometry.chunk_length(index))
+                    group = await self._reserve(scheduler)
                 except MedP2PError:
                     if failed:  # its Abort was the last thing to leave: that is the error to tell
                         break
                     raise
-                nursery.start_soon(work, index, slot, plain)
+                nursery.start_soon(work, group, plain)
                 if len(self._hashed) >= limits.JOURNAL_GROUP_BYTES // limits.CHUNK_BYTES:
                     await self._journal()
         if failed:
             raise failed[0]
 
-    def _prepare(self, index: int, slot: ChunkSlot, plain: memoryview) -> bytes:
-        """In a worker thread: the whole of a chunk, from source files to ciphertext."""
-        view = plain[: self.geometry.chunk_length(index)]
-        found = self._digest(index, view)
-        slot.seal(ChunkHeader(index, len(view), found), view)
-        return found
+    async def _reserve(self, scheduler: ChunkScheduler) -> list[tuple[int, ChunkSlot]]:
+        """Take the next few chunks, and a place for each: as many as the link has room for now."""
+        group: list[tuple[int, ChunkSlot]] = []
+        most = await self.link.wait_places()
+        while len(group) < most and (index := scheduler.next()) is not None:
+            length = self.geometry.chunk_length(index)
+            slot = self.link.reserve_more(length) if group else None
+            if slot is None:
+                if group:
+                    scheduler.put_back(index)
+                    break
+                slot = await self.link.reserve_chunk(length)
+            group.append((index, slot))
+        return group
+
+    def _prepare(
+        self, group: list[tuple[int, ChunkSlot]], plain: memoryview
+    ) -> tuple[list[bytes], MedP2PError | None]:
+        """In a worker thread: whole chunks, from source files to ciphertext.
+
+        Returns:
+            Their digests, as far as they are sealed, and what stopped it there.
+        """
+        done: list[bytes] = []
+        try:
+            for index, slot in group:
+                view = plain[: self.geometry.chunk_length(index)]
+                found = self._digest(index, view)
+                slot.seal(ChunkHeader(index, len(view), found), view)
+                done.append(found)
+        except MedP2PError as error:
+            return done, error
+        return done, None
 
     def _digest(self, index: int, view: memoryview) -> bytes:
         self._reader.read_chunk_into(index, view)

@@ -140,9 +140,15 @@ MAX_STRANGER_BYTES = 64 * KIB
 
 #: Worker threads of one transfer on either side: two cores are what a workstation has to spare.
 WORKERS = 2
-#: Sealed chunks that one link holds, each way: two workers and the network busy, and some to
-#: even them out.
-LINK_CHUNKS = 6
+#: Chunks that a worker thread takes in one call: handing work to a thread and back costs as much
+#: as half a chunk does.
+WORK_CHUNKS = 4
+#: Sealed chunks that one link holds on their way out: two workers and the network busy.
+LINK_CHUNKS = 16
+#: The same where a chunk, once it is sealed, takes longer than QUEUE_SECONDS to leave: what is
+#: queued behind chunks (a cancel, a heartbeat) must not wait for long.
+SLOW_LINK_CHUNKS = 6
+QUEUE_SECONDS = 0.25
 #: Sealed chunks that a link holds on their way in: one group that is being claimed, and another
 #: that is worked on. Bounds memory: 32 MiB a transfer.
 RECEIVE_CHUNKS = 32

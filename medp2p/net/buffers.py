@@ -45,6 +45,12 @@ class BufferPool:
             await self._waiting.park()
         raise trio.ClosedResourceError
 
+    def acquire_nowait(self) -> bytearray | None:
+        """Return a buffer if one is free and nobody waits for it; else None."""
+        if self._closed or not self._left or self._waiting:
+            return None
+        return self._lend()
+
     def release(self, buffer: bytearray) -> None:
         """Take a buffer back; call it in the trio thread, once no thread uses the buffer.
 

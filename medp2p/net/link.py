@@ -16,6 +16,7 @@ import trio
 
 from medp2p import limits
 from medp2p.errors import LinkLostError, MedP2PError, RemoteProtocolError
+from medp2p.net.inbox import Inbox
 from medp2p.net.receiving import FrameSource, ReceivedChunk
 from medp2p.net.sending import ChunkSlot, SendQueue
 from medp2p.net.stream import ByteStream
@@ -73,7 +74,7 @@ class Link:
         self._error: MedP2PError | None = None
         self._scope = trio.CancelScope()
         self._stopped: trio.Event | None = None
-        self._deliver, self._incoming = trio.open_memory_channel[Message | ReceivedChunk](0)
+        self._inbox = Inbox()
 
     @property
     def address(self) -> str:
@@ -102,6 +103,14 @@ class Link:
         self.conversation.sent(message)
         self._queue.put_message(body)
 
+    async def wait_places(self) -> int:
+        """Wait until it is time to prepare chunks; return how many are best reserved at once.
+
+        Raises:
+            As send.
+        """
+        return await self._queue.wait_places()
+
     async def reserve_chunk(self, length: int) -> ChunkSlot:
         """Take the next place among our frames for a chunk of ``length`` bytes.
 
@@ -114,7 +123,18 @@ class Link:
 
         Cancellation: nothing was reserved.
         """
-        buffer = await self._queue.wait_buffer()
+        return self._reserve(length, await self._queue.wait_buffer())
+
+    def reserve_more(self, length: int) -> ChunkSlot | None:
+        """Take the next place as reserve_chunk does, if there is one now.
+
+        Raises:
+            As reserve_chunk.
+        """
+        buffer = self._queue.spare_buffer()
+        return None if buffer is None else self._reserve(length, buffer)
+
+    def _reserve(self, length: int, buffer: bytearray) -> ChunkSlot:
         try:
             self._check_peer()
             self.conversation.sent("chunk")
@@ -163,9 +183,16 @@ class Link:
         Cancellation: nothing is consumed.
         """
         try:
-            return await self._incoming.receive()
+            return await self._inbox.take()
         except trio.EndOfChannel:
             raise self._error or LinkLostError("the conversation has ended") from None
+
+    def receive_chunks(self) -> list[ReceivedChunk]:
+        """Return what receive would return next, as far as it is chunks and here already.
+
+        At most WORK_CHUNKS - 1: with one that was received before, they are a group.
+        """
+        return self._inbox.take_chunks()
 
     # --- before the tasks run: hello --------------------------------------------------------
 
@@ -199,26 +226,49 @@ class Link:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._send)
                     nursery.start_soon(self._receive)
+                    nursery.start_soon(self._watch)
                     if not self._pairing:
                         nursery.start_soon(self._keep_alive)
         finally:
-            self._deliver.close()
+            self._inbox.close()
             self._stopped.set()
 
     async def _send(self) -> None:
         try:
             await self._queue.run()
         except MedP2PError as error:
-            # The peer's last words, perhaps the reason, may have arrived all the same.
-            self._queue.close(error)
-            await trio.sleep(limits.CLEANUP_SECONDS)
-            self._end(error)
+            await self._end_sending(error)
+
+    async def _end_sending(self, error: MedP2PError) -> None:
+        """Send no more; the last words of the peer, perhaps the reason, may still arrive."""
+        self._queue.close(error)
+        await trio.sleep(limits.CLEANUP_SECONDS)
+        self._end(error)
 
     async def _receive(self) -> None:
         try:
             await self._read()
         except MedP2PError as error:
             self._end(error)
+
+    async def _watch(self) -> None:
+        """Give up a peer that takes nothing, or says nothing, for too long.
+
+        One task that looks now and then: a deadline around each system call costs a bulk
+        transfer more than the calls.
+        """
+        while True:
+            now = trio.current_time()
+            sending, reading = self._queue.waiting_since, self._source.waiting_since
+            send_by = limits.SEND_SECONDS + (now if sending is None else sending)
+            hear_by = limits.SILENCE_SECONDS + (now if reading is None else reading)
+            if hear_by <= now:
+                silent = f"nothing heard from the peer for {limits.SILENCE_SECONDS:.0f} s"
+                self._end(LinkLostError(silent))
+            elif send_by <= now:
+                full = f"the peer took no data for {limits.SEND_SECONDS:.0f} s"
+                await self._end_sending(LinkLostError(full))
+            await trio.sleep_until(min(send_by, hear_by))
 
     def _end(self, error: MedP2PError) -> None:
         if self._error is None:
@@ -249,11 +299,15 @@ class Link:
 
     async def _read(self) -> None:
         """Deliver what the peer says, in order, until its Bye."""
+        chunks = 0
         while True:
             frame = await self._source.next_frame()
             if isinstance(frame, ChunkStart):
                 self.conversation.received_untrusted(frame.header)
-                await self._deliver.send(await self._source.take_chunk(frame))
+                self._inbox.put_chunk(await self._source.take_chunk(frame))
+                chunks += 1
+                if chunks % limits.WORK_CHUNKS == 0:
+                    await trio.lowlevel.checkpoint()  # others must run, however fast the network is
                 continue
             message = decode_untrusted(frame.body)
             self.conversation.received_untrusted(message)
@@ -264,11 +318,11 @@ class Link:
                 self._pong = trio.Event()
             elif isinstance(message, Bye):
                 self._peer_ended = True
-                await self._deliver.send(message)
-                self._deliver.close()
+                await self._inbox.put_message(message)
+                self._inbox.close()
                 return
             else:
-                await self._deliver.send(message)
+                await self._inbox.put_message(message)
             await trio.lowlevel.checkpoint()  # a flood of pings must not hold up other tasks
 
     # --- the end ----------------------------------------------------------------------------

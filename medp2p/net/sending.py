@@ -4,6 +4,7 @@ A control message is sealed at once. A chunk gets its place first (``reserve``),
 worker thread into a pooled buffer, and leaves when all that was reserved before it has left.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -29,14 +30,16 @@ class _Frame:
         rest: Sealed bytes still to be sent.
         done: Called once, when the last byte has been handed to the kernel.
         final: Nothing may leave after it.
+        since: Trio time since which a chunk could leave; None for a message.
     """
 
-    __slots__ = ("done", "final", "rest")
+    __slots__ = ("done", "final", "rest", "since")
 
     def __init__(self, rest: memoryview | None, done: Callable[[], None]) -> None:
         self.rest = rest
         self.done = done
         self.final = False
+        self.since: float | None = None
 
 
 class ChunkSlot:
@@ -91,6 +94,7 @@ class ChunkSlot:
         if not self._sealed or self._frame.rest is not None:
             raise LocalProtocolError("chunk slot pushed without a sealed chunk, or twice")
         self._frame.rest = memoryview(self._buffer)[: self._sealed]
+        self._frame.since = trio.current_time()
         self._queue.wake()
 
     def fail(self, message: Message) -> None:
@@ -124,6 +128,8 @@ class SendQueue:
         cipher: Seals; nobody else takes nonces from it.
         bytes_sent: On the wire.
         last_sent: Trio time at which the network took a byte.
+        waiting_since: Trio time since which the network has taken none of what it was given;
+            None while it was given nothing. Whoever runs the queue limits that.
         ended: A final frame has left: nothing more will.
     """
 
@@ -131,6 +137,7 @@ class SendQueue:
         self.cipher = cipher
         self.bytes_sent = 0
         self.last_sent = trio.current_time()
+        self.waiting_since: float | None = None
         self.ended = False
         self._stream = stream
         self._frames: deque[_Frame] = deque()
@@ -140,6 +147,8 @@ class SendQueue:
         self._error: MedP2PError | None = None
         self._sender = trio.lowlevel.ParkingLot()
         self._room = trio.lowlevel.ParkingLot()
+        self._places = trio.lowlevel.ParkingLot()
+        self._delay = math.inf
 
     def check_open(self) -> None:
         """Raise what has closed this direction, if anything has.
@@ -187,6 +196,26 @@ class SendQueue:
             self.check_open()
             raise LinkLostError("the link is closed") from None
 
+    async def wait_places(self) -> int:
+        """Wait until chunks should be prepared; return how many, at least 1. Raises as check_open.
+
+        As long as chunks leave quickly, whole groups are asked for at a time, and many may wait
+        here; on a slow network few, so that a message is not behind minutes of them.
+        """
+        while True:
+            self.check_open()
+            lent = self._pool.lent
+            if self._delay < limits.QUEUE_SECONDS:
+                if limits.LINK_CHUNKS - lent >= limits.WORK_CHUNKS:
+                    return limits.WORK_CHUNKS
+            elif lent < limits.SLOW_LINK_CHUNKS:
+                return 1
+            await self._places.park()
+
+    def spare_buffer(self) -> bytearray | None:
+        """Return a chunk buffer if one is free; pass it to reserve at once."""
+        return self._pool.acquire_nowait() if self.open else None
+
     def reserve(
         self, length: int, buffer: bytearray, allow: Callable[[Message], None]
     ) -> ChunkSlot:
@@ -205,6 +234,7 @@ class SendQueue:
     def give_back(self, buffer: bytearray) -> None:
         """Take back the buffer of a chunk that has left."""
         self._pool.release(buffer)
+        self._places.unpark_all()
 
     def wake(self) -> None:
         """Let the sender look at the first frame again."""
@@ -215,6 +245,7 @@ class SendQueue:
         self._ending = True
         self._pool.close()
         self._room.unpark_all()
+        self._places.unpark_all()
         self.wake()
 
     @property
@@ -241,36 +272,38 @@ class SendQueue:
         """Send frames until the final one.
 
         Raises:
-            LinkLostError: The network failed, or took no byte for SEND_SECONDS.
+            LinkLostError: The network failed.
 
         Cancellation: send_first may be called afterwards; it goes on where this stopped.
         """
         while not self.ended:
             while not self.ready:
                 await self._sender.park()
-            await self.send_first()
+            for _ in range(limits.WORK_CHUNKS):
+                if self.ready:
+                    await self.send_first()
+            await trio.lowlevel.checkpoint()  # others must run, however fast the network is
 
     async def send_first(self) -> None:
         """Send the (rest of the) first frame, which must be ready. Raises as run."""
         frame = self._frames[0]
-        while frame.rest:
-            try:
-                with trio.fail_after(limits.SEND_SECONDS):
-                    count = await self._stream.send_some(frame.rest)
-            except trio.TooSlowError:
-                raise LinkLostError(
-                    f"the peer took no data for {limits.SEND_SECONDS:.0f} s"
-                ) from None
-            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-                raise LinkLostError("the network failed while sending") from error
-            frame.rest = frame.rest[count:]
-            self.bytes_sent += count
-            self.last_sent = trio.current_time()
+        self.waiting_since = trio.current_time()
+        try:
+            while frame.rest:
+                count = await self._stream.send_some(frame.rest)
+                frame.rest = frame.rest[count:]
+                self.bytes_sent += count
+                self.last_sent = self.waiting_since = trio.current_time()
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise LinkLostError("the network failed while sending") from error
+        finally:
+            self.waiting_since = None
         self._frames.popleft()
+        if frame.since is not None:
+            self._delay = trio.current_time() - frame.since
         frame.done()
         self.ended = frame.final
         self._room.unpark()
-        await trio.lowlevel.checkpoint()  # others must run, however fast the network takes it
 
     def close(self, error: MedP2PError) -> None:
         """Let all who wait go with this error; nothing is sent any more."""
@@ -278,6 +311,7 @@ class SendQueue:
             self._error = error
         self._pool.close()
         self._room.unpark_all()
+        self._places.unpark_all()
 
     def _message_done(self) -> None:
         self._messages -= 1

@@ -435,3 +435,69 @@ async def test_altered_chunk_does_not_open(autojump_clock: MockClock) -> None:
 def streams() -> tuple[TrioByteStream, TrioByteStream]:
     left, right = trio.testing.memory_stream_pair()
     return TrioByteStream(left), TrioByteStream(right)
+
+
+# --- how many chunks are prepared -----------------------------------------------------------
+
+
+async def test_a_slow_network_is_given_few_chunks(autojump_clock: MockClock) -> None:
+    """What is queued behind them, a cancel say, must not wait for minutes."""
+    with trio.fail_after(3600):
+        left_stream, right_stream = trio.testing.memory_stream_pair()
+        pump = left_stream.send_stream.send_all_hook
+        assert pump is not None
+
+        async def slowly() -> None:
+            await trio.sleep(0.1)  # for each record
+            await pump()
+
+        left, right = await shake_hands(TrioByteStream(left_stream), TrioByteStream(right_stream))
+        async with open_link(right), open_link(left):
+            await to_streaming(left, right, 100 * MIB)
+            for index in range(2):  # nothing is known of the network; then that it is slow
+                slots = []
+                for _ in range(limits.SLOW_LINK_CHUNKS):
+                    assert await left.wait_places() == 1
+                    slots.append(await left.reserve_chunk(MIB))
+                with trio.move_on_after(1) as scope:
+                    await left.wait_places()
+                assert scope.cancelled_caught
+                left_stream.send_stream.send_all_hook = slowly
+                for slot in slots:
+                    slot.seal(header(index, bytes(MIB)), memoryview(bytes(MIB)))
+                    left.push(slot)
+                for _ in slots:
+                    assert (await take_chunk(right))[0] == index
+
+
+async def test_a_fast_network_is_given_whole_groups(autojump_clock: MockClock) -> None:
+    with trio.fail_after(3600):
+        async with linked() as (left, right):
+            await to_streaming(left, right, 100 * MIB)
+            await send_chunk(left, 0, bytes(MIB))
+            assert await take_chunk(right) == (0, bytes(MIB))
+            taken = 0
+            while limits.LINK_CHUNKS - taken >= limits.WORK_CHUNKS:
+                assert await left.wait_places() == limits.WORK_CHUNKS
+                taken += limits.WORK_CHUNKS
+                for _ in range(limits.WORK_CHUNKS):
+                    assert left.reserve_more(MIB) is not None
+            with trio.move_on_after(1) as scope:
+                await left.wait_places()
+            assert scope.cancelled_caught
+            assert left.reserve_more(MIB) is None
+
+
+async def test_chunks_that_are_here_are_received_together(autojump_clock: MockClock) -> None:
+    with trio.fail_after(3600):
+        async with linked() as (left, right):
+            await to_streaming(left, right, 100 * MIB)
+            for index in range(3):
+                await send_chunk(left, index, b"x" * MIB)
+            await trio.testing.wait_all_tasks_blocked()
+            first = await right.receive()
+            assert isinstance(first, ReceivedChunk)
+            chunks = [first, *right.receive_chunks()]
+            assert [chunk.header.index for chunk in chunks] == [0, 1, 2]
+            for chunk in chunks:
+                chunk.release()
