@@ -16,7 +16,7 @@ const KINDS = {
   "pairing-guesses": ["wrong pairing codes", "Somebody may have guessed. Pair again, and tell the code by voice."],
   "clock-behind": ["clock", "Set the clock of this workstation right, then acknowledge."],
   "set-back": ["set back", "The other side has lost what it had told before: a restored backup, or a copy."],
-  strangers: ["refused connections", "Unknown keys have tried to connect."],
+  "refused-handshake": ["refused handshake", "Nothing was let in. If somebody was to be paired, pair; if nobody was, tell those who run the network."],
 };
 
 let count = 0;

@@ -40,6 +40,9 @@ const ENDED = {
   refused: "That address was used already, or is too old.",
   idle: "The session ended because nobody used it. Nothing of it is left on this page.",
   ended: "The session is over. Nothing of it is left on this page.",
+  left: "The session was ended. Nothing of it is left on this page.",
+  stopped: "The daemon was stopped. Nothing of the session is left on this page.",
+  displaced: "The session was ended because too many others were opened. Nothing of it is left on this page.",
   lost: "The daemon does not know this session any more: it ended, or the daemon was restarted.",
   away: "The daemon does not answer.",
 };

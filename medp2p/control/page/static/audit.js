@@ -1,6 +1,6 @@
 /** The newest records of the audit log, in words. */
 
-import { h, patchList, time, told } from "./dom.js";
+import { h, patchList, setText, time, told } from "./dom.js";
 import { escapeText } from "./format.js";
 
 const WORDS = {
@@ -42,9 +42,12 @@ const WORDS = {
   strangers: "unknown keys refused",
   "page-opened": "page opened",
   "page-ended": "page ended",
+  "page-refused": "address of the page refused",
 };
 const VIA = { cli: "command line", page: "page", rule: "by rule", peer: "by the peer" };
 const SHORT = 8;
+/** Records that are shown at once. */
+const SHOWN = 8;
 
 /** A value of a detail: a change as "new (before: old)". */
 function valueText(value) {
@@ -80,9 +83,16 @@ function make(record) {
  * @param {Store} store
  */
 export function mount(section, store) {
-  const list = h("ol", { class: "list audit-list" });
-  section.append(list, h("p", { class: "hint" }, "All of it: ", h("code", null, "medp2p audit"), "; whether it is whole: ", h("code", null, "medp2p audit verify"), "."));
+  const first = h("ol", { class: "list audit-list" });
+  const rest = h("ol", { class: "list audit-list" });
+  const summary = h("summary");
+  const more = h("details", { class: "more" }, summary, rest);
+  section.append(first, more, h("p", { class: "hint" }, "All of it: ", h("code", null, "medp2p audit"), "; whether it is whole: ", h("code", null, "medp2p audit verify"), "."));
   store.subscribe("audit", (records) => {
-    patchList(list, records.toReversed(), (record) => record.seq, make);
+    const newest = records.toReversed();
+    patchList(first, newest.slice(0, SHOWN), (record) => record.seq, make);
+    patchList(rest, newest.slice(SHOWN), (record) => record.seq, make);
+    more.hidden = newest.length <= SHOWN;
+    setText(summary, `${newest.length - SHOWN} more`);
   });
 }

@@ -119,7 +119,7 @@ async function run(dialog, onConfirm) {
 /** Give the focus back; to the region where the opener was if that is gone. */
 function giveBack(opener) {
   if (opener?.isConnected) opener.focus();
-  else document.querySelector("main h1, main h2")?.focus();
+  else document.getElementById("waiting-title")?.focus();
 }
 
 /** Close all dialogs at once and forget what is in them: nothing of a patient may stay. */

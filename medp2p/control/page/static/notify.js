@@ -1,5 +1,6 @@
 /**
- * Notices of the browser, without patient data: "1 STAT from ct-2". Only after somebody has clicked
+ * Notices of the browser, without patient data: "1 STAT from ct-2", in the words of the daemon's own
+ * notices on the desktop. Only after somebody has clicked
  * "Notify me here" and the browser allows it; several tabs show one notice.
  */
 
@@ -9,18 +10,24 @@ import { setAttribute } from "./dom.js";
 const WANTED = "medp2p-notify";
 /** Offers that come together are told together. */
 const GATHER_MS = 1500;
+/** Lines of one notice. */
+const LINES = 4;
 
 /**
- * Return the text for offers: "1 STAT and 2 routine from ct-2".
+ * Return the text for offers, a line for each peer and priority: "1 STAT from ct-2", "2 from ct-2".
  * @param {{peer: string, priority: string}[]} offers
  * @returns {string}
  */
 export function noticeText(offers) {
-  const urgent = offers.filter((offer) => offer.priority === "stat").length;
-  const counts = [urgent && `${urgent} STAT`, offers.length - urgent && `${offers.length - urgent} routine`].filter(Boolean);
-  const peers = [...new Set(offers.map((offer) => offer.peer))];
-  const from = peers.length > 2 ? `${peers.length} workstations` : peers.map(escapeText).join(" and ");
-  return `${counts.join(" and ")} from ${from}`;
+  const counts = new Map();
+  const urgentFirst = offers.toSorted((one, other) => (other.priority === "stat") - (one.priority === "stat"));
+  for (const { peer, priority } of urgentFirst) {
+    const line = `${priority === "stat" ? "STAT " : ""}from ${escapeText(peer)}`;
+    counts.set(line, (counts.get(line) ?? 0) + 1);
+  }
+  const lines = [...counts].map(([line, count]) => `${count} ${line}`);
+  const more = lines.length - LINES;
+  return [...lines.slice(0, LINES), ...(more > 0 ? [`and ${more} more`] : [])].join("\n");
 }
 
 /** What has come since the last notice. */
@@ -30,7 +37,7 @@ class Notices {
 
   hear(event, before) {
     const row = event.transfer;
-    if (event.event === "alarm" && !event.alarm.acknowledged) this.#tell("An alarm waits on the page", `alarm-${event.alarm.id}-${event.alarm.count}`);
+    if (event.event === "alarm" && !event.alarm.acknowledged) this.#tell("medp2p: alarm", escapeText(event.alarm.text), `alarm-${event.alarm.id}-${event.alarm.count}`);
     if (event.event !== "transfer" || row.direction !== "in" || row.state !== "offered" || before?.state === "offered") return;
     this.#offers.set(row.id, row);
     this.#timer ??= setTimeout(() => this.#tellOffers(), GATHER_MS);
@@ -40,13 +47,13 @@ class Notices {
     const offers = [...this.#offers.values()];
     this.#offers.clear();
     this.#timer = null;
-    this.#tell(noticeText(offers), `offers-${offers[0].id}`);
+    this.#tell("medp2p: waits for a decision", noticeText(offers), `offers-${offers[0].id}`);
   }
 
   /** The tag is the same in all tabs, and a notice replaces one with its tag. */
-  #tell(text, tag) {
+  #tell(title, text, tag) {
     if (!isOn() || document.hasFocus()) return;
-    const notice = new Notification("medp2p", { body: text, tag: `medp2p-${tag}` });
+    const notice = new Notification(title, { body: text, tag: `medp2p-${tag}` });
     notice.addEventListener("click", () => {
       window.focus();
       notice.close();

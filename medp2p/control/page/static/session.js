@@ -33,7 +33,7 @@ export class Session {
   #listening = null;
 
   /**
-   * @param {(why: string) => void} onEnd Called once at each end: "idle", "ended", "lost".
+   * @param {(why: string) => void} onEnd Called once at each end, with what was given to `end`.
    * @param {() => void} onAlive Called when a person did something here, seldom.
    */
   constructor(onEnd, onAlive = () => {}) {
@@ -67,14 +67,15 @@ export class Session {
 
   /**
    * End it: nothing can be asked any more from here.
-   * @param {string} why "idle", "ended" (by a person), "lost" (the daemon knows no such session)
+   * @param {string} why "idle", "ended" (by a person, here), "lost" (the daemon knows no such session), or
+   *   what the daemon or another tab says.
    */
   end(why) {
     if (!this.#listening) return;
     this.#listening.abort();
     this.#listening = null;
     clearInterval(this.#timer);
-    if (why === "ended" || why === "idle") api.delete("/session").catch(() => {});
+    if (why === "ended") api.delete("/session").catch(() => {});
     sessionStorage.removeItem(SECRET);
     sessionStorage.removeItem(IDLE);
     api.use(null);

@@ -73,9 +73,9 @@ export class Stream {
     this.refresh();
   }
 
-  /** End for good; tells other tabs only if a person ended the session. */
+  /** End for good; tells other tabs if the session is over for them too. */
   stop(why) {
-    if (why === "ended" || why === "idle") this.#channel?.postMessage({ ended: why });
+    if (why === "ended" || why === "idle") this.#channel?.postMessage({ ended: why === "ended" ? "left" : why });
     this.#stop.abort();
     this.#wake();
     clearTimeout(this.#refreshing);
