@@ -1,7 +1,7 @@
 /** The page: opens a session, keeps the store in step with the daemon, mounts the regions. */
 
 import { Session, takeToken } from "./session.js";
-import { Store } from "./store.js";
+import { Store, alone } from "./store.js";
 import { Stream } from "./stream.js";
 import { ApiError } from "./api.js";
 import { closeDialogs } from "./dialog.js";
@@ -97,7 +97,7 @@ function show(overview) {
   if (!page.hidden) return;
   document.getElementById("opening").hidden = true;
   page.hidden = false;
-  for (const [region, module] of REGIONS) module.mount(page.querySelector(`[data-region="${region}"]`), store);
+  for (const [region, module] of REGIONS) alone(() => module.mount(page.querySelector(`[data-region="${region}"]`), store));
   document.getElementById("end-session").addEventListener("click", () => session.end("ended"));
 }
 

@@ -17,6 +17,15 @@ const TURNING = new Set(["open", "previewed", "pair", "unpair", "target-add", "t
 
 const keyOf = (transfer) => `${transfer.direction}:${transfer.id}`;
 
+/** Do something whose failure, which is a bug, must not stop the rest of the page. */
+export function alone(act) {
+  try {
+    act();
+  } catch (error) {
+    reportError(error);
+  }
+}
+
 /** Whether a transfer still waits for what it waited for, after an event. */
 function stillWaits(transfer) {
   if (transfer.why === "decide") return transfer.state === "offered";
@@ -110,7 +119,7 @@ export class Store {
     const kind = event.event;
     const about = event[kind];
     const before = kind === "transfer" ? this.#transfers.get(keyOf(about)) : undefined;
-    for (const hear of this.#listeners) hear(event, before);
+    for (const hear of this.#listeners) alone(() => hear(event, before));
     if (kind === "transfer") this.#applyTransfer(about, before);
     else if (kind === "peer") this.#applyPeer(about);
     else if (kind === "alarm") this.#applyAlarm(about);
@@ -167,7 +176,7 @@ export class Store {
     const kinds = [...this.#dirty];
     this.#dirty.clear();
     for (const kind of kinds) {
-      for (const show of this.#subscribers.get(kind) ?? []) show(this.get(kind));
+      for (const show of this.#subscribers.get(kind) ?? []) alone(() => show(this.get(kind)));
     }
   }
 }
