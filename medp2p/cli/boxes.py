@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from medp2p.cli import again, recalls, releases
+from medp2p.cli import again, pictures, recalls, releases
 from medp2p.cli.completion import transfer_ids
 from medp2p.cli.label import label_text
 from medp2p.cli.session import Session, home_option, json_option, verb
@@ -140,5 +140,6 @@ outbox.add_command(again.outbox_again)
 inbox.add_command(recalls.inbox_answer)
 inbox.add_command(releases.inbox_accept)
 inbox.add_command(releases.inbox_release)
+inbox.add_command(pictures.inbox_preview)
 
 COMMANDS = (outbox, inbox, releases.released, releases.targets, recalls.verify_proof)

@@ -28,6 +28,7 @@ from medp2p.control.bodies import (
     Check,
     Decline,
     JoinPairing,
+    Preview,
     QueueTransfer,
     Recall,
     Release,
@@ -206,6 +207,11 @@ TABLE: tuple[tuple[str, str, Handler], ...] = (
         "POST",
         "/transfers/{id}/verify",
         lambda desk, call: desk.verify(call.actor, call.path["id"]),
+    ),
+    (
+        "POST",
+        "/transfers/{id}/previews",
+        lambda desk, call: desk.previews(call.actor, call.path["id"], call.body(Preview).series),
     ),
     (
         "POST",

@@ -96,6 +96,12 @@ class Release(_Body):
     for_seconds: int | None = None
 
 
+class Preview(_Body):
+    """Body of POST /v1/transfers/{id}/previews."""
+
+    series: list[str] | None = None
+
+
 class Accept(_Body):
     """Body of POST /v1/transfers/{id}/accept."""
 

@@ -315,6 +315,22 @@ class Desk(Protocol):
         """
         ...
 
+    async def previews(self, actor: Actor, transfer: str, series: list[str] | None = None) -> Json:
+        """Return a small picture of each series of a sealed transfer; stated and audited.
+
+        Args:
+            actor: Who looks.
+            transfer: Id or prefix, in the inbox.
+            series: UIDs of those that are wanted; None for all.
+
+        Returns:
+            ``previews``: list of ``{series, description, modality, images, shown, width, height,
+            png_b64, why, by_itself}``; ``png_b64`` and ``shown`` (number of the image) are null
+            where there is no picture, and ``why`` says why; ``by_itself``: there is one if it is
+            asked for alone; ``marked``: words that belong beside them.
+        """
+        ...
+
     async def discard(self, actor: Actor, transfer: str) -> Json:
         """Erase a transfer of the inbox; return it."""
         ...

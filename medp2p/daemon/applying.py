@@ -95,6 +95,10 @@ def _opened(tx: Tx, station: Station, row: TransferRow, statement: Statement) ->
     record(tx, station, row, "open", PEER, detail={"at_ms": statement.time_ms})
 
 
+def _previewed(tx: Tx, station: Station, row: TransferRow, statement: Statement) -> None:
+    record(tx, station, row, "previewed", PEER, detail={"at_ms": statement.time_ms})
+
+
 def _released(tx: Tx, station: Station, row: TransferRow, statement: Statement) -> None:
     """Released implies sealed, which may have been told in a fact that was lost."""
     if row.state in ENDED:
@@ -174,6 +178,7 @@ def _taken_back(state: State, event: str) -> Callable[..., None]:
 
 _OUTGOING: dict[str, Callable[..., None]] = {
     "sealed": _sealed,
+    "previewed": _previewed,
     "opened": _opened,
     "released": _released,
     "declined": _ended_there(State.DECLINED, "decline"),

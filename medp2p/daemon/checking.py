@@ -30,6 +30,7 @@ from medp2p.dicom.label import (
     encode_label,
     same_label,
 )
+from medp2p.dicom.middle import Pick, pick_middles
 from medp2p.dicom.patients import Item
 from medp2p.errors import (
     ConflictError,
@@ -57,11 +58,13 @@ class Found(msgspec.Struct, frozen=True, array_like=True):
         label: Of the files as they came, encoded; b"" if they could not be read.
         differences: From the label that was promised, limits.CHECK_DIFFERENCES at most.
         more: How many more there are.
+        pictures: Series, and what to show of each; None if an older version looked.
     """
 
     label: bytes
     differences: tuple[Difference, ...] = ()
     more: int = 0
+    pictures: tuple[Pick, ...] | None = None
 
 
 def judge(promised: bytes, items: Sequence[Item], today: str) -> tuple[str, Found]:
@@ -73,15 +76,16 @@ def judge(promised: bytes, items: Sequence[Item], today: str) -> tuple[str, Foun
         today: YYYYMMDD, see checks.check.
     """
     label = build_label(items, checks.check(items, today=today))
-    encoded = encode_label(label)
+    encoded, pictures = encode_label(label), pick_middles(items)
     if not promised:
-        return NO_LABEL, Found(encoded)
+        return NO_LABEL, Found(encoded, pictures=pictures)
     try:
         differences = same_label(decode_label_untrusted(promised), label)
     except RemoteProtocolError as error:
         differences = [Difference("label", "", "", f"the label promised is none: {error.text}")]
     most = limits.CHECK_DIFFERENCES
-    found = Found(encoded, tuple(differences[:most]), max(0, len(differences) - most))
+    more = max(0, len(differences) - most)
+    found = Found(encoded, tuple(differences[:most]), more, pictures)
     return (DIFFERS if differences else AGREES), found
 
 

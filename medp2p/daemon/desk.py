@@ -17,6 +17,7 @@ from medp2p.daemon import (
     inbox,
     judging,
     opening,
+    previewing,
     proofs,
     recalling,
     targeting,
@@ -233,6 +234,10 @@ class Desk(Front):
         """Read a sealed transfer again and authenticate every byte."""
         row = await opening.verify(self._station, actor, transfer)
         return await self.transfer("in", row.id, entries=False)
+
+    async def previews(self, actor: Actor, transfer: str, series: list[str] | None = None) -> Json:
+        """Show a small picture of each series of a sealed transfer, or of those named."""
+        return await previewing.previews(self._station, actor, transfer, series)
 
     async def release(self, actor: Actor, transfer: str, order: Json) -> Json:
         """Unpack a sealed transfer into a new folder below a target."""

@@ -18,6 +18,7 @@ import trio
 
 from medp2p import digest, limits
 from medp2p.daemon import checking, endings, judging, papers, recalling, scanning, statements
+from medp2p.daemon.openings import who
 from medp2p.daemon.station import Station
 from medp2p.errors import (
     CheckRefusedError,
@@ -240,12 +241,8 @@ def _begin(
     transfers.update(tx, row.id, state=State.RELEASING, updated_ms=station.now_ms())
     endings.record(tx, station, row, "release-begin", actor, detail=judging.ordered(row, order))
     if row.released_ms is None:
-        statements.queue_fact(tx, station, row, "opened", {"by": _who(actor)})
+        statements.queue_fact(tx, station, row, "opened", {"by": who(actor)})
     return plan, None
-
-
-def _who(actor: Actor) -> str:
-    return actor.operator or actor.os_user or actor.via
 
 
 # --- what comes of it ---------------------------------------------------------------------
@@ -316,7 +313,7 @@ def _done(tx: Tx, station: Station, transfer: str, path: bytes, mapped: int) -> 
         detail["until"] = rfc3339(until_ms)
     endings.record(tx, station, row, "release", plan.actor, detail=detail)
     if first:
-        statements.queue_fact(tx, station, row, "released", {"by": _who(plan.actor)})
+        statements.queue_fact(tx, station, row, "released", {"by": who(plan.actor)})
 
 
 def _still_held(row: TransferRow) -> str | None:
@@ -339,7 +336,7 @@ def _note_folder(
             transfer=row.id,
             peer_name=row.peer_name,
             released_ms=now,
-            released_by=_who(plan.actor),
+            released_by=who(plan.actor),
             files=row.files,
             until_ms=until_ms,
         ),

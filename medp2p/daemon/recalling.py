@@ -13,10 +13,11 @@ import json
 from medp2p import limits
 from medp2p.daemon import greeting, papers, statements
 from medp2p.daemon.endings import end, record
+from medp2p.daemon.openings import opening, opening_words
 from medp2p.daemon.station import PEER, RULE, Station
-from medp2p.errors import ConflictError, MedP2PError, TransferRefusedError, UsageError
+from medp2p.errors import ConflictError, TransferRefusedError, UsageError
 from medp2p.model import ENDED, WHOLE, Actor, Direction, Reason, State, short_id
-from medp2p.proto.facts import Statement, read_statement
+from medp2p.proto.facts import Statement
 from medp2p.text import rfc3339
 from medp2p.vault import facts, log, peers, transfers
 from medp2p.vault.store import Tx
@@ -172,8 +173,7 @@ def _told_after_end(
 
 def told_recalled(tx: Tx, station: Station, row: TransferRow, statement: Statement) -> None:
     """The receiver has erased it."""
-    never = statement.detail.get("opened") == "never"
-    words = "never opened there by medp2p" if never else "it had been opened there before"
+    words = opening_words(statement.detail)
     if row.state in ENDED:
         text = f"the receiver has erased it: {words}"
         _told_after_end(tx, station, row, statement, event="recall", code="recalled", text=text)
@@ -289,19 +289,6 @@ def erased(tx: Tx, station: Station, row: TransferRow) -> None:
     if "recalled" not in [fact.kind for fact in facts.of_transfer(tx, row.id)]:
         detail = {"erased": rfc3339(station.now_ms()), **opening(tx, station, row)}
         statements.queue_fact(tx, station, row, "recalled", detail)
-
-
-def opening(tx: Tx, station: Station, row: TransferRow) -> dict[str, str]:
-    """Return when medp2p first decrypted a transfer for a person or another system, and who."""
-    for fact in facts.of_transfer(tx, row.id):
-        if fact.direction == Direction.OUT and fact.kind == "opened":
-            detail = {"opened": rfc3339(fact.time_ms)}
-            try:
-                said = read_statement(statements.opened(station, fact).statement)
-            except MedP2PError:  # a locked vault: the audit log there knows who
-                return detail
-            return detail | ({"by": said.detail["by"]} if "by" in said.detail else {})
-    return {"opened": "never"}
 
 
 def is_asked(row: TransferRow) -> bool:

@@ -18,6 +18,7 @@ from medp2p.daemon.home import Home
 from medp2p.daemon.inspecting import Inspectors
 from medp2p.daemon.ledger import Ledger
 from medp2p.daemon.live import Bell, Board
+from medp2p.dicom.picture import PictureMaker
 from medp2p.model import Actor, State, transfer_id_to_bytes
 from medp2p.net.discovery import Discovery
 from medp2p.net.listen import ListenStats
@@ -34,7 +35,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 #: Features of this software that go beyond protocol 1 (docs/PROTOCOL.md, "Versions and features").
-FEATURES: list[str] = ["recall", "expiring"]
+FEATURES: list[str] = ["recall", "expiring", "previewed"]
 
 #: What the daemon does on its own account.
 RULE = Actor(os_user=None, via="rule")
@@ -82,6 +83,9 @@ class Station:
     inspectors: Inspectors = field(default_factory=Inspectors)
     #: Looking at sealed files after the seal, apart from people who wait for a release.
     check_limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(2))
+    #: Previews: one at a time, each in a child of its own.
+    picture_limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(1))
+    picture_maker: Callable[[], PictureMaker] = PictureMaker
     release_bell: Bell = field(default_factory=Bell)
     withdraw_bell: Bell = field(default_factory=Bell)
     #: Rings when there may be new audit records or alarms.

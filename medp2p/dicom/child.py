@@ -63,7 +63,7 @@ def bound_cpu(seconds: int = limits.DICOM_CPU_SECONDS) -> None:
 def confine(memory_bytes: int = limits.DICOM_CHILD_BYTES, descriptors: int = 16) -> None:
     """Bound this process for good: memory, no files written, no core dumps, few descriptors.
 
-    With 3 descriptors (its pipes have them) it can open nothing any more: no file, no socket.
+    With 0 descriptors it keeps its pipes, and can open nothing any more: no file, no socket.
     """
     for what, most in (
         (resource.RLIMIT_AS, memory_bytes),

@@ -24,7 +24,8 @@ from medp2p import limits
 from medp2p.dicom.child import LENGTH_BYTES, bound_cpu, confine, framed
 
 _SET_PARENT_DEATH_SIGNAL = 1  # linux/prctl.h, PR_SET_PDEATHSIG
-_STANDARD_STREAMS = 3
+#: Its pipes are open; nothing else ever will be, not even in their place.
+_DESCRIPTORS = 0
 
 
 class Question(msgspec.Struct, array_like=True, frozen=True):
@@ -165,7 +166,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     logging.disable()
     render = _renderer()
-    confine(limits.PICTURE_CHILD_BYTES, _STANDARD_STREAMS)
+    confine(limits.PICTURE_CHILD_BYTES, _DESCRIPTORS)
     serve(sys.stdin.buffer, sys.stdout.buffer, render)
 
 

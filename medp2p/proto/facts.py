@@ -30,7 +30,7 @@ DOMAIN: Final = b"medp2p fact 1\0"
 #: Said by the side that receives the transfer; by the one that sends it; by either.
 RECEIVER_FACTS: Final = frozenset(
     {
-        *("sealed", "opened", "released", "declined", "discarded"),
+        *("sealed", "previewed", "opened", "released", "declined", "discarded"),
         *("recalled", "recall-late", "destroyed", "kept", "expiring"),
     }
 )
@@ -38,11 +38,12 @@ SENDER_FACTS: Final = frozenset({"cancelled", "recall"})
 EITHER_FACTS: Final = frozenset({"expired", "failed"})
 FACT_KINDS: Final = RECEIVER_FACTS | SENDER_FACTS | EITHER_FACTS
 #: These say that the stream is whole at the receiver: they carry its root.
-WHOLE_FACTS: Final = frozenset({"sealed", "opened", "released"})
+WHOLE_FACTS: Final = frozenset({"sealed", "previewed", "opened", "released"})
 #: Kinds that protocol 1 does not have, and the feature with which a peer says that it has them.
 FEATURE_FACTS: Final = {
     **dict.fromkeys(("recall", "recalled", "recall-late", "destroyed", "kept"), "recall"),
     "expiring": "expiring",
+    "previewed": "previewed",
 }
 
 

@@ -130,6 +130,7 @@ class MemoryDesk:
     part: Json = field(default_factory=dict)
     targets_by_name: dict[str, Json] = field(default_factory=dict)
     released_rows: list[Json] = field(default_factory=list)
+    previews_rows: list[Json] = field(default_factory=list)
     orders: list[Json] = field(default_factory=list)
     page_notes: list[tuple[str, Actor, Json]] = field(default_factory=list)
     idle_seconds: float = 600
@@ -455,6 +456,17 @@ class MemoryDesk:
         if row["id"] in self.broken:
             raise SealBrokenError("chunk 3 does not authenticate")
         return row
+
+    async def previews(self, actor: Actor, transfer: str, series: list[str] | None = None) -> Json:
+        self._act("previews", actor)
+        row = await self.transfer("in", transfer, False)
+        if row["state"] not in ("sealed", "released"):
+            raise ConflictError(f"transfer {row['id']} is {row['state']}, not sealed")
+        known = [one["series"] for one in self.previews_rows]
+        if series is not None and not set(series) <= set(known):
+            raise NotFoundError("the transfer has no such series")
+        rows = [one for one in self.previews_rows if series is None or one["series"] in series]
+        return {"previews": rows, "marked": "not for diagnosis"}
 
     async def discard(self, actor: Actor, transfer: str) -> Json:
         return await self._move(actor, "in", transfer, "discarded", {"sealed", "released"})

@@ -462,7 +462,7 @@ def test_the_child_is_bounded_and_can_open_nothing() -> None:
         assert sorted(os.listdir(proc / "fd")) == ["0", "1", "2"]
         table = (proc / "limits").read_text().splitlines()
         bounds = {line[:26].strip(): line[26:].split() for line in table}
-        assert bounds["Max open files"][:2] == ["3", "3"]
+        assert bounds["Max open files"][:2] == ["0", "0"]
         assert bounds["Max file size"][:2] == ["0", "0"]
         assert bounds["Max address space"][0] == str(limits.PICTURE_CHILD_BYTES)
         assert int(bounds["Max cpu time"][0]) <= 60
