@@ -157,7 +157,7 @@ def _rows(tx: Tx, it: Wanted, before: str | None, limit: int) -> list[TransferRo
 def _is_of(tx: Tx, station: Station, row: TransferRow, words: tuple[str, ...]) -> bool:
     """Return whether a label names a patient with all these words; damaged ones name nobody."""
     try:
-        if papers.get(tx, station, row.id, papers.SUMMARY) is None:
+        if transfers.get_blob(tx, row.id, papers.SUMMARY) is None:
             return False
         label = papers.summary(tx, station, row.id).label
         persons = decode_label_untrusted(label).persons if label else ()

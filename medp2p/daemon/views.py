@@ -14,7 +14,7 @@ from medp2p.errors import RemoteProtocolError, SealBrokenError, StoreError, Vaul
 from medp2p.identity import encode_peer_id, fingerprint_text, key_words
 from medp2p.model import WHOLE, Direction, Entry, Kind, State
 from medp2p.text import path_text, rfc3339
-from medp2p.vault import facts
+from medp2p.vault import facts, transfers
 from medp2p.vault.peers import PeerRow
 from medp2p.vault.store import Tx
 from medp2p.vault.transfers import TransferRow
@@ -79,19 +79,22 @@ def with_papers(tx: Tx, station: Station, row: TransferRow) -> Json:
     view["addendum_of"] = again.added_to(tx, row.id)
     view["addenda"] = again.addenda(tx, row.id)
     view |= {kind: when(facts.first_time(tx, row.id, kind)) for kind in _LOOKED_AT}
+    kept = transfers.blob_names(tx, row.id)
+
+    def paper(name: str) -> bytes | None:
+        return papers.get(tx, station, row.id, name) if name in kept else None
+
     try:
-        if papers.get(tx, station, row.id, papers.SUMMARY) is not None:
+        if papers.SUMMARY in kept:
             offer = papers.summary(tx, station, row.id)
             view["note"] = offer.note
             view["label"] = label(offer.label)
-        released = papers.get(tx, station, row.id, papers.RELEASED)
-        if released is not None:
+        if (released := paper(papers.RELEASED)) is not None:
             view["releases"] = json.loads(released)
             view["released_to"] = view["releases"][-1]
-        why = papers.get(tx, station, row.id, papers.RECALL)
-        if why is not None:
+        if (why := paper(papers.RECALL)) is not None:
             view["recall"] = {"reason": why.decode(errors="replace")}
-        names = papers.get(tx, station, row.id, papers.DETAIL)
+        names = paper(papers.DETAIL)
         if names is not None and isinstance(row.error, dict):
             text = f"{row.error['text']}: {names.decode(errors='replace')}"
             view["error"] = row.error | {"text": text}
