@@ -27,7 +27,7 @@ from medp2p.errors import (
     VaultLockedError,
 )
 from medp2p.model import State
-from medp2p.vault import meta
+from medp2p.proto.messages import Hello
 from medp2p.vault.age_reader import SealReader
 from medp2p.vault.sealing import VaultBox
 from tests.helpers.images import image_file
@@ -121,6 +121,16 @@ def files_below(folder: Path) -> set[Path]:
 async def details(side: Workstation, box: str, transfer: str) -> dict[str, Any]:
     view = await side.desk.transfer(box, transfer, entries=False)
     return {fact["fact"]: fact["detail"] for fact in view["facts"]}
+
+
+def speak(side: Workstation, *features: str) -> None:
+    """Let a workstation be of a version that knows these features only."""
+    hello = side.station.hello
+
+    def older(*args: Any, **more: Any) -> Hello:
+        return msgspec.structs.replace(hello(*args, **more), features=list(features))
+
+    side.station.hello = older  # type: ignore[method-assign]
 
 
 class Maker(PictureMaker):
@@ -245,9 +255,8 @@ async def test_a_release_after_a_preview_is_an_opening(tmp_path: Path) -> None:
 
 async def test_a_peer_without_the_word_hears_that_it_was_opened(tmp_path: Path) -> None:
     async with pair_of(tmp_path) as (it, a, b):
+        speak(a, "recall", "expiring")
         transfer = await sealed(it, a, b)
-        with b.station.store.write() as tx:
-            meta.put(tx, f"features:{a.key.hex()}", "recall expiring")
         b.station.picture_maker = Maker
         for _ in range(2):
             await b.desk.previews(ANNA, transfer)
