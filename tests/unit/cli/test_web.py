@@ -1,7 +1,12 @@
 """The verb web: a browser is given a file, a terminal an address."""
 
+import configparser
 import json
+import os
 import re
+import shlex
+import shutil
+import subprocess
 import time
 from pathlib import Path
 
@@ -81,3 +86,49 @@ def test_the_account_is_the_one_that_asked(medp2p: Medp2p, served: Served) -> No
     assert tab.ask("POST", "/v1/reload").status == 200
     (_, actor) = served.desk.acts[-1]
     assert actor.os_user == served.desk.page_notes[-1][1].os_user is not None
+
+
+# --- the entry in the menu ----------------------------------------------------------------
+
+ENTRY = Path(__file__).parents[3] / "examples" / "medp2p.desktop"
+
+
+def menu_entry() -> dict[str, str]:
+    parser = configparser.ConfigParser(interpolation=None, delimiters=("=",))
+    parser.optionxform = str  # type: ignore[assignment,method-assign]  # keys have capitals
+    parser.read_string(ENTRY.read_text())
+    return dict(parser["Desktop Entry"])
+
+
+def started_by(entry: dict[str, str]) -> list[str]:
+    """Return what a desktop runs (Desktop Entry Specification 1.5, "The Exec key")."""
+    text = entry["Exec"].replace("\\\\", "\\")  # as every string of such a file
+    # Between quotes a backslash also stands before "$", which shlex does not take for an escape.
+    return [word.replace("\\$", "$") for word in shlex.split(text)]
+
+
+def program(folder: Path, name: str, script: str) -> None:
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o700)
+
+
+def test_the_menu_entry_is_one() -> None:
+    entry = menu_entry()
+    assert (entry["Type"], entry["Terminal"]) == ("Application", "false")
+    if shutil.which("desktop-file-validate"):
+        subprocess.run(["desktop-file-validate", ENTRY], check=True)
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_the_menu_entry_opens_the_page_and_shows_what_is_wrong(tmp_path: Path, code: int) -> None:
+    program(
+        tmp_path, "medp2p", f'echo "$@" > {tmp_path}/asked; echo "hint: \\"x\\"" >&2; exit {code}'
+    )
+    program(tmp_path, "notify-send", f'printf "%s\\n" "$@" > {tmp_path}/told')
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    subprocess.run(started_by(menu_entry()), env={"PATH": path}, check=True)
+    assert (tmp_path / "asked").read_text() == "web\n"
+    told = tmp_path / "told"
+    assert (told.read_text() if told.exists() else "") == (
+        '--app-name=medp2p\n--\nmedp2p\nhint: "x"\n' if code else ""
+    )
