@@ -12,7 +12,8 @@ import struct
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from medp2p import limits
 from medp2p.errors import RemoteProtocolError
@@ -131,16 +132,14 @@ def header(entry: Entry) -> bytes:
         Whole blocks of BLOCK_BYTES.
     """
     name = _name(entry)
+    is_folder = entry.kind is Kind.DIRECTORY
+    mode, typeflag = (_DIRECTORY_MODE, b"5") if is_folder else (_FILE_MODE, b"0")
+    mtime = min(max(entry.mtime_ns // 10**9, 0), _OCTAL_LIMIT - 1)
+    if len(name) <= _NAME_BYTES and entry.size < _OCTAL_LIMIT and name.isascii():
+        return _ustar(name, mode, entry.size, mtime, typeflag)
     records = _pax_records(name, entry.size)
-    block = _ustar(
-        _fallback(name),
-        _DIRECTORY_MODE if entry.kind is Kind.DIRECTORY else _FILE_MODE,
-        entry.size if entry.size < _OCTAL_LIMIT else 0,
-        min(max(entry.mtime_ns // 10**9, 0), _OCTAL_LIMIT - 1),
-        b"5" if entry.kind is Kind.DIRECTORY else b"0",
-    )
-    if not records:
-        return block
+    size = entry.size if entry.size < _OCTAL_LIMIT else 0
+    block = _ustar(_fallback(name), mode, size, mtime, typeflag)
     pax = _ustar(b"././@PaxHeader", 0, len(records), 0, b"x")
     return pax + records + bytes(-len(records) % BLOCK_BYTES) + block
 
@@ -194,16 +193,20 @@ def _fallback(name: bytes) -> bytes:
 
 
 def _ustar(name: bytes, mode: int, size: int, mtime: int, typeflag: bytes) -> bytes:
-    """Return one header block: owner 0, no owner names, no device, checksum last."""
-    block = bytearray(BLOCK_BYTES)
-    block[0 : len(name)] = name
-    block[100:124] = b"%07o\x000000000\x000000000\x00" % mode
-    block[124:148] = b"%011o\x00%011o\x00" % (size, mtime)
-    block[148:156] = b"        "
-    block[156:157] = typeflag
-    block[257:265] = b"ustar\x0000"
-    block[148:156] = b"%06o\x00 " % sum(block)
-    return bytes(block)
+    """Return one header block: owner 0, no owner names, no device, its checksum.
+
+    One is made for each entry on either side, so it is put together from few pieces.
+    """
+    numbers = b"%07o\x000000000\x000000000\x00%011o\x00%011o\x00" % (mode, size, mtime)
+    rest = typeflag + _USTAR_REST
+    total = sum(name) + sum(numbers) + sum(typeflag) + _USTAR_SUM
+    return b"%b%b%06o\x00 %b" % (name.ljust(_NAME_BYTES, b"\0"), numbers, total, rest)
+
+
+#: What follows the type of an entry: no link name, the magic, zeros to the end of the block.
+_USTAR_REST = bytes(100) + b"ustar\x0000" + bytes(BLOCK_BYTES - 265)
+#: Of all bytes that are the same in each header; the checksum's own eight count as blanks.
+_USTAR_SUM = sum(_USTAR_REST) + sum(b"        ")
 
 
 # --- geometry -----------------------------------------------------------------------------
@@ -223,15 +226,13 @@ def _stream_bytes(entries_bytes: int) -> int:
     return -(-(entries_bytes + 2 * BLOCK_BYTES) // RECORD_BYTES) * RECORD_BYTES
 
 
-@dataclass(frozen=True, slots=True)
-class Bytes:
+class Bytes(msgspec.Struct, frozen=True, gc=False):
     """Part of the stream that follows from the manifest: headers, padding, the end."""
 
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class FilePart:
+class FilePart(msgspec.Struct, frozen=True, gc=False):
     """Part of the stream that lies in a source file.
 
     Attributes:
@@ -302,11 +303,13 @@ class Layout:
 
     def _segments(self, start: int, end: int) -> Iterator[Bytes | FilePart]:
         index = max(0, bisect_right(self._starts, start) - 1)
-        while start < min(end, self._end):
+        last = min(end, self._end)
+        while start < last:
             entry, begin, data = self.entries[index], self._starts[index], self._data[index]
             if start < data:
                 stop = min(end, data)
-                yield Bytes(header(entry)[start - begin : stop - begin])
+                whole = header(entry)
+                yield Bytes(whole[start - begin : stop - begin])
                 start = stop
             if start < (stop := min(end, data + entry.size)):
                 yield FilePart(index, start - data, stop - start)
