@@ -9,6 +9,7 @@ Source: docs/VAULT.md, "Release".
 
 import json
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -162,7 +163,7 @@ async def release(
         raise refused
     await station.touch(row.id)
 
-    stopped = partial(_stopped, station, row.id)
+    stopped = _stopper(station, row.id)
 
     def run() -> releasing.Released:
         listing: list[Kept] | None = [] if order.for_seconds is not None else None
@@ -267,15 +268,28 @@ def _publishing(
         _keep_plan(tx, station, transfer, whole)
 
 
-def _stopped(station: Station, transfer: str) -> bool:
-    """Return whether a release that is under way must end; asked from its thread.
+def _stopper(station: Station, transfer: str) -> Callable[[], bool]:
+    """Return what tells whether a release that is under way must end; asked from its thread.
 
-    Raises:
-        ConflictError: Its sender has taken it back.
+    It is asked for every chunk, and looks into the store now and then. What it misses at the end
+    is found in the transaction before the folder gets its name.
     """
-    with station.store.read() as tx:
-        recalling.check_release(transfers.get(tx, transfer))
-    return station.is_stopping()
+    looked = -limits.RELEASE_STOP_SECONDS
+
+    def stopped() -> bool:
+        """Return whether the daemon ends.
+
+        Raises:
+            ConflictError: Its sender has taken it back.
+        """
+        nonlocal looked
+        if time.monotonic() - looked >= limits.RELEASE_STOP_SECONDS:
+            with station.store.read() as tx:
+                recalling.check_release(transfers.get(tx, transfer))
+            looked = time.monotonic()
+        return station.is_stopping()
+
+    return stopped
 
 
 def _failed(tx: Tx, station: Station, transfer: str, plan: _Plan, error: BaseException) -> None:

@@ -330,6 +330,11 @@ MAX_KEY_FILE_BYTES = 4 * KIB
 MAX_NAME_BYTES = 255
 #: Folders that a release keeps open: enough for a study's, far below any descriptor limit.
 MAX_OPEN_FOLDERS = 64
+#: Threads of one release; each reads, opens, checks and writes whole chunks.
+RELEASE_THREADS = 2
+#: How often a release under way looks whether its sender has taken it back: a look costs as much
+#: as a third of a chunk.
+RELEASE_STOP_SECONDS = 0.25
 #: Smallest piece that file systems give out: a release of many small files needs one for each.
 DISK_BLOCK_BYTES = 4 * KIB
 

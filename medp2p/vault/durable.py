@@ -211,6 +211,10 @@ class Files:
             while written < len(view):
                 written += os.pwrite(descriptor, view[written:], offset + written)
 
+    def start_writeback(self, descriptor: int, offset: int, length: int) -> None:
+        """Let a range of a file go to the disk already: no step, for nothing is durable by it."""
+        kernel.start_writeback(descriptor, offset, length)
+
     def fdatasync(self, descriptor: int, *, step: str = "fdatasync") -> None:
         """Make the data of a file durable, and as much else as is needed to find it.
 

@@ -12,7 +12,6 @@ Source: docs/VAULT.md, "Release".
 import os
 import re
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,15 +19,13 @@ from pathlib import Path
 from blake3 import blake3
 
 from medp2p import limits
-from medp2p.digest import chunk_digest, root_digest
 from medp2p.errors import (
-    IntegrityError,
     LocalProtocolError,
     MedP2PError,
     NoSpaceError,
     ReleaseError,
 )
-from medp2p.layout import Bytes, FilePart, Layout
+from medp2p.layout import FilePart, Layout
 from medp2p.model import Kind
 from medp2p.text import format_bytes
 from medp2p.vault.age_reader import SealReader
@@ -36,6 +33,7 @@ from medp2p.vault.durable import Files, disk_errors
 from medp2p.vault.names import NameRules
 from medp2p.vault.stage import Stage, is_unpublished, remove_tree, stages_of
 from medp2p.vault.unpack import Unpacker
+from medp2p.vault.unsealing import Unsealing
 from medp2p.vault.withdrawal import Kept
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
@@ -109,7 +107,15 @@ def release(
     where = os.path.normpath(os.fsencode(target))
     if not os.path.isabs(where):
         raise ReleaseError("the folder to release into must be given by its whole path")
-    check = _Check(reader, layout, key, offer, root, progress, cancelled)
+    check = Unsealing(
+        reader=reader,
+        layout=layout,
+        key=key,
+        offer=offer,
+        root=root,
+        progress=progress,
+        cancelled=cancelled,
+    )
     with _target_folder(files, where) as folder:
         _check_room(folder, layout)
         with disk_errors(ReleaseError, "the folder to release into cannot be used"):
@@ -146,7 +152,15 @@ def verify(
         SealBrokenError: The sealed file is damaged.
         ReleaseError: cancelled() said so.
     """
-    _Check(reader, layout, key, offer, root, progress, cancelled).run(None)
+    Unsealing(
+        reader=reader,
+        layout=layout,
+        key=key,
+        offer=offer,
+        root=root,
+        progress=progress,
+        cancelled=cancelled,
+    ).run()
 
 
 def was_released(target: bytes | str | Path, name: str, path: bytes) -> bool:
@@ -200,85 +214,9 @@ def sweep_stages(target: bytes | str | Path, name: str, files: Files) -> int:
             os.close(folder)
 
 
-class _Check:
-    """Reads the stream once, in order, and proves it; see verify for the arguments."""
-
-    def __init__(
-        self,
-        reader: SealReader,
-        layout: Layout,
-        key: bytes,
-        offer: bytes,
-        root: bytes,
-        progress: Callable[[int], None],
-        cancelled: Callable[[], bool],
-    ) -> None:
-        self._reader = reader
-        self._layout = layout
-        self._key = key
-        self._offer = offer
-        self._root = root
-        self._progress = progress
-        self._cancelled = cancelled
-
-    def run(self, write: Callable[[FilePart, memoryview], None] | None) -> None:
-        """Check everything; hand the files' bytes to write, in order, before the root is known."""
-        if self._reader.size != self._layout.size:
-            raise IntegrityError("the sealed stream has another length than was agreed to")
-        # One thread reads, opens and hashes the next chunk while this one writes.
-        with ThreadPoolExecutor(1, "medp2p-release") as ahead:
-            digests = self._digests(ahead, write)
-            root = root_digest(self._key, self._offer, self._layout.size, digests)
-        if root != self._root:
-            raise IntegrityError("the sealed stream is not the one that was agreed to")
-
-    def _digests(
-        self,
-        ahead: ThreadPoolExecutor,
-        write: Callable[[FilePart, memoryview], None] | None,
-    ) -> Iterator[bytes]:
-        count = self._layout.chunk_count
-        buffers = [memoryview(bytearray(limits.CHUNK_BYTES)) for _ in range(2)]
-        following = ahead.submit(self._read, 0, buffers[0])
-        for index in range(count):
-            if self._cancelled():
-                raise ReleaseError("stopped before it was done")
-            digest = following.result()
-            if index + 1 < count:
-                following = ahead.submit(self._read, index + 1, buffers[(index + 1) % 2])
-            start = index * limits.CHUNK_BYTES
-            length = self._layout.chunk_length(index)
-            self._take(start, buffers[index % 2][:length], write)
-            self._progress(start + length)
-            yield digest
-
-    def _read(self, index: int, buffer: memoryview) -> bytes:
-        view = buffer[: self._layout.chunk_length(index)]
-        self._reader.read_into(index * limits.CHUNK_BYTES, view)
-        return chunk_digest(self._key, index, view)
-
-    def _take(
-        self,
-        start: int,
-        data: memoryview,
-        write: Callable[[FilePart, memoryview], None] | None,
-    ) -> None:
-        at = 0
-        for part in self._layout.segments(start, start + len(data)):
-            if isinstance(part, Bytes):
-                end = at + len(part.data)
-                if data[at:end] != part.data:
-                    raise IntegrityError("a header in the sealed stream was not agreed to")
-            else:
-                end = at + part.length
-                if write is not None:
-                    write(part, data[at:end])
-            at = end
-
-
 def _unpack(
     stage: Stage,
-    check: _Check,
+    check: Unsealing,
     layout: Layout,
     files: Files,
     rules: NameRules | None,
@@ -287,13 +225,9 @@ def _unpack(
     """Fill the stage from the checked stream; return the names that were changed."""
     unpacker = Unpacker(stage, layout.entries, files, rules or stage.probe())
     digests = _Digests()
-
-    def write(part: FilePart, data: memoryview) -> None:
-        digests.update(part, data)
-        unpacker.write(part, data)
-
     try:
-        check.run(unpacker.write if listing is None else write)
+        unpacker.make_folders()
+        check.run(unpacker.write, None if listing is None else digests.update)
         unpacker.finish()
     finally:
         unpacker.close()

@@ -11,6 +11,7 @@ import errno
 import os
 import re
 import stat
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
@@ -45,6 +46,7 @@ class Stage:
         self._target = target
         self._name = f".medp2p-{name}-{random_bytes(_RANDOM_BYTES).hex()}".encode()
         self._folders: OrderedDict[bytes, int] = OrderedDict()
+        self._creating = threading.Lock()
         self._published: bytes | None = None
         # Modes are left to the umask (and to the target's default ACL and group), which can
         # only take away; fchmod would take away a shared folder's setgid bit, too.
@@ -93,10 +95,14 @@ class Stage:
         return at
 
     def create(self, path: bytes) -> int:
-        """Create a file at a path below the root and return its descriptor, the caller's."""
+        """Create a file at a path below the root and return its descriptor, the caller's.
+
+        Of this class only `create` may be called from several threads at a time.
+        """
         folder, _, name = path.rpartition(b"/")
-        parent = self.folder(folder)
-        return self._files.create(name, 0o644, folder=parent, exact=False, step="release-write")
+        with self._creating:  # the folder may be closed for another one; and it locks itself
+            parent = self.folder(folder)
+            return self._files.create(name, 0o644, folder=parent, exact=False, step="release-write")
 
     @property
     def path(self) -> bytes:

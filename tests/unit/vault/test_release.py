@@ -5,8 +5,11 @@ import errno
 import os
 import stat
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,6 +37,7 @@ from tests.unit.vault.parcels import (
     IDENTITY,
     KEY,
     OFFER,
+    WHEN_NS,
     Sealed,
     contents,
     file,
@@ -169,6 +173,18 @@ def test_it_is_what_age_and_tar_make_of_it(study: Sealed, target: Path, tmp_path
 def test_a_single_file_of_any_size(tmp_path: Path, target: Path, size: int) -> None:
     sealed = seal(tmp_path / "f", [file(b"image.dcm", size)])
     assert tree(let_go(sealed, target).path) == expected(sealed)
+
+
+def test_many_threads_put_the_parts_of_a_file_where_they_belong(
+    tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "RELEASE_THREADS", 5)
+    sizes = (3 * M, 1, 5 * M + 12345, 0, M - 1, 4 * M)
+    sealed = seal(tmp_path / "f", [file(b"%d.dcm" % n, size) for n, size in enumerate(sizes)])
+    released = let_go(sealed, target)
+    assert tree(released.path) == expected(sealed)
+    for path in Path(os.fsdecode(released.path)).iterdir():
+        assert path.stat().st_mtime_ns == WHEN_NS
 
 
 def test_names_arrive_byte_for_byte(tmp_path: Path, target: Path) -> None:
@@ -323,7 +339,8 @@ def test_links_put_in_the_way_are_not_followed(tmp_path: Path, target: Path, kin
 
     def place(step: str) -> None:
         (top,) = target.glob(".medp2p-*/files") if step == "release-write" else [None]
-        if top is not None and not placed and (top / "first").exists():
+        ready = kind == "folder" or (top is not None and (top / "first").exists())
+        if top is not None and not placed and ready:
             placed.append(top)
             if kind == "folder":
                 (top / "d").symlink_to(victim)
@@ -422,6 +439,40 @@ def test_a_damaged_file_leaves_nothing_behind(
         check(study)
 
 
+# --- what it costs --------------------------------------------------------------------------
+
+
+def test_a_small_file_costs_four_calls_and_no_flush_of_its_own(
+    tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls, steps = Counter[str](), Counter[str]()
+    names = ("open", "close", "pwrite", "utime", "stat", "fstat", "lstat", "fsync", "fdatasync")
+    for name in names:
+        monkeypatch.setattr(os, name, _counted(calls, name, getattr(os, name)))
+    costs = []
+    for count in (100, 600):
+        entries = [folder(b"series"), *(file(b"series/%d" % n, 6000) for n in range(count))]
+        sealed = seal(tmp_path / f"f{count}", entries)
+        calls.clear()
+        steps.clear()
+        let_go(sealed, target, files=Files(lambda name: steps.update([name])))
+        assert (steps["release-sync"], steps["sync-folder"]) == (1, 1)
+        costs.append(calls.copy())
+    costs[1].subtract(costs[0])
+    more = costs[1]
+    assert more["open"] == more["utime"] == more["close"] == 500
+    assert more["pwrite"] <= 500 + sealed.layout.chunk_count - 1
+    assert sum(more.values()) - more["pwrite"] <= 3 * 500 + 1  # one more name was taken
+
+
+def _counted(calls: "Counter[str]", name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    def counted(*args: Any, **options: Any) -> Any:
+        calls[name] += 1
+        return function(*args, **options)
+
+    return counted
+
+
 # --- when something fails -------------------------------------------------------------------
 
 
@@ -484,11 +535,12 @@ def test_a_target_without_room_is_refused_with_numbers(tmp_path: Path, target: P
 
 
 def test_a_target_that_fills_up(tmp_path: Path, target: Path) -> None:
-    sealed = seal(tmp_path / "f", [file(b"a", M // 2), file(b"b", M)])
-    with small_disk(target, "2m"):
+    sealed = seal(tmp_path / "f", [file(b"a", M // 2), file(b"b", 6 * M)])
+    with small_disk(target, "8m"):
 
-        def fill(done: int) -> None:
-            (target / "other").write_bytes(bytes(M))
+        def fill(done: int) -> None:  # some chunks ahead are written already
+            with suppress(OSError):
+                (target / "other").write_bytes(bytes(8 * M))
 
         with pytest.raises(NoSpaceError, match="free"):
             let_go(sealed, target, progress=fill)

@@ -1,0 +1,111 @@
+"""Reading a sealed stream as a whole and proving it, with both cores.
+
+Each chunk is one call of a worker thread: read, open, hash, compare the headers, hand the files'
+bytes over. The digests come together in order in the caller's thread and make the root.
+
+Source: docs/VAULT.md, "Release".
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from medp2p import limits
+from medp2p.digest import chunk_digest, root_digest
+from medp2p.errors import IntegrityError, ReleaseError
+from medp2p.layout import Bytes, FilePart, Layout
+from medp2p.vault.age_reader import SealReader
+
+#: Takes the bytes of a part of a file.
+Write = Callable[[FilePart, memoryview], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsealing:
+    """A sealed stream and what was agreed to.
+
+    Attributes:
+        reader: The sealed stream; stays open.
+        layout: Of the manifest that was agreed to.
+        key: From digest.stream_key.
+        offer: Offer digest, 32 bytes.
+        root: Root that the receipt names, 32 bytes.
+        progress: Is told the bytes of the stream that are done, in the caller's thread.
+        cancelled: Is asked before each chunk, in the caller's thread.
+    """
+
+    reader: SealReader
+    layout: Layout
+    key: bytes
+    offer: bytes
+    root: bytes
+    progress: Callable[[int], None]
+    cancelled: Callable[[], bool]
+
+    def run(self, write: Write | None = None, content: Write | None = None) -> None:
+        """Check everything. Blocks; both functions get bytes before the root is known.
+
+        Args:
+            write: Gets each part of a file, from several threads at a time, in any order.
+            content: Gets each part in order, in the caller's thread.
+
+        Raises:
+            IntegrityError: The stream is not what was agreed to.
+            SealBrokenError: The sealed file is damaged.
+            ReleaseError: cancelled() said so.
+        """
+        if self.reader.size != self.layout.size:
+            raise IntegrityError("the sealed stream has another length than was agreed to")
+        with ThreadPoolExecutor(limits.RELEASE_THREADS, "medp2p-release") as pool:
+            try:
+                digests = self._digests(pool, write, content)
+                root = root_digest(self.key, self.offer, self.layout.size, digests)
+            finally:
+                pool.shutdown(cancel_futures=True)
+        if root != self.root:
+            raise IntegrityError("the sealed stream is not the one that was agreed to")
+
+    def _digests(
+        self, pool: ThreadPoolExecutor, write: Write | None, content: Write | None
+    ) -> Iterator[bytes]:
+        count = self.layout.chunk_count
+        # One more than threads: it is in nobody's hands while its digest is taken.
+        ahead = limits.RELEASE_THREADS + 1
+        buffers = [memoryview(bytearray(limits.CHUNK_BYTES)) for _ in range(min(ahead, count))]
+        at_work: deque[Future[bytes]] = deque()
+        submitted = 0
+        for index in range(count):
+            if self.cancelled():
+                raise ReleaseError("stopped before it was done")
+            while submitted < min(index + ahead, count):
+                buffer = buffers[submitted % ahead]
+                at_work.append(pool.submit(self._chunk, submitted, buffer, write))
+                submitted += 1
+            digest = at_work.popleft().result()
+            if content is not None:
+                self._take(index, buffers[index % ahead], content)
+            self.progress(index * limits.CHUNK_BYTES + self.layout.chunk_length(index))
+            yield digest
+
+    def _chunk(self, index: int, buffer: memoryview, write: Write | None) -> bytes:
+        """In a worker thread: the whole of a chunk."""
+        view = buffer[: self.layout.chunk_length(index)]
+        self.reader.read_into(index * limits.CHUNK_BYTES, view)
+        digest = chunk_digest(self.key, index, view)
+        self._take(index, view, write)
+        return digest
+
+    def _take(self, index: int, data: memoryview, write: Write | None) -> None:
+        """Compare what is no file's with the manifest, hand over what is."""
+        start, at = index * limits.CHUNK_BYTES, 0
+        for part in self.layout.segments(start, start + self.layout.chunk_length(index)):
+            if isinstance(part, Bytes):
+                end = at + len(part.data)
+                if data[at:end] != part.data:
+                    raise IntegrityError("a header in the sealed stream was not agreed to")
+            else:
+                end = at + part.length
+                if write is not None:
+                    write(part, data[at:end])
+            at = end
