@@ -26,6 +26,17 @@ export function alone(act) {
   }
 }
 
+/**
+ * Return a transfer after an event. Events open no sealed papers: what the snapshot said in more words
+ * about the same (names of files in an error, the reason of a decline) stays.
+ */
+function merged(before, row) {
+  const after = { ...before, ...row };
+  if (row.error && row.error.code === before.error?.code) after.error = before.error;
+  if (!row.reason && row.state === before.state && before.reason?.code === row.state) after.reason = before.reason;
+  return after;
+}
+
 /** Whether a transfer still waits for what it waited for, after an event. */
 function stillWaits(transfer) {
   if (transfer.why === "decide") return transfer.state === "offered";
@@ -139,7 +150,7 @@ export class Store {
     if (turned || before.checked !== row.checked) this.#stale();
     if (!before) return;
     const key = keyOf(row);
-    const after = { ...before, ...row };
+    const after = merged(before, row);
     this.#transfers.set(key, after);
     if (!stillWaits(after)) this.#values.set("waiting", (this.#values.get("waiting") ?? []).filter((one) => one !== key));
     for (const kind of LISTS) if (this.#values.get(kind)?.includes(key)) this.#mark(kind);

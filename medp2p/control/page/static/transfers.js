@@ -101,13 +101,8 @@ export function makeCard(row, { store, full = false, extra = null }) {
     { class: "card transfer", "aria-labelledby": `${name}-title`, data: { transfer: row.id, direction: row.direction } },
     h("header", { class: "card-head" }, title, its.state),
     its.whose,
-    its.note,
-    h("div", { class: "card-meta" }, its.facts, its.times),
-    its.why,
-    extra,
-    its.alert,
-    its.done,
-    its.actions,
+    // Apart, so that buttons that stay in sight on a narrow screen never cover whose images these are.
+    h("div", { class: "card-rest" }, its.note, h("div", { class: "card-meta" }, its.facts, its.times), its.why, extra, its.alert, its.done, its.actions),
   );
   parts.set(card, its);
   return card;
