@@ -11,11 +11,13 @@ const SERIES_SHOWN = 3;
 const STUDIES_SHOWN = 6;
 const PATIENTS_SHOWN = 6;
 const FILES_SHOWN = 5;
+const FINDINGS_SHOWN = 4;
 const DIFFERENCES_SHOWN = 20;
 /** Patients that a dialog names one by one. */
 const NAMED = 5;
 
 const MARKS = { block: "BLOCK", hold: "HOLD", warn: "warning", info: "note" };
+const STOPPING = ["block", "hold"];
 const RESULTS = {
   agrees: "The files are what the label promised.",
   differs: "THE FILES ARE NOT WHAT THE LABEL PROMISED.",
@@ -136,8 +138,26 @@ export function labelView(label) {
   );
 }
 
+function findingLine(one, allowed) {
+  const passed = allowed.includes(one.code);
+  const files = one.files ?? [];
+  const more = (one.count ?? 0) - Math.min(files.length, FILES_SHOWN);
+  const names = files.slice(0, FILES_SHOWN).map((name) => h("li", null, told(name)));
+  const rest = more > 0 ? h("li", { class: "muted" }, `and ${more} more`) : null;
+  return h(
+    "li",
+    { class: "finding", data: { level: passed ? "passed" : one.level, code: one.code } },
+    h("strong", null, passed ? "let pass" : (MARKS[one.level] ?? "note")),
+    ": ",
+    told(one.text),
+    " ",
+    h("code", null, escapeText(one.code)),
+    names.length ? h("details", { class: "more" }, h("summary", null, `in ${formatCount(one.count || names.length, "file")}`), h("ul", { class: "files" }, names, rest)) : null,
+  );
+}
+
 /**
- * Findings, the gravest first, with some of the files of each.
+ * Findings, the gravest first, with some of the files of each. What stops a send is never hidden.
  * @param {object[]} findings
  * @param {string[]} [allowed] Codes that were let pass.
  * @returns {HTMLElement|null} null for none.
@@ -146,32 +166,15 @@ export function findingsView(findings, allowed = []) {
   if (!findings?.length) return null;
   const order = Object.keys(MARKS);
   const sorted = findings.toSorted((one, other) => order.indexOf(one.level) - order.indexOf(other.level));
+  const grave = sorted.filter((one) => STOPPING.includes(one.level) && !allowed.includes(one.code)).length;
+  const lines = sorted.map((one) => findingLine(one, allowed));
+  const rest = lines.splice(Math.max(grave, FINDINGS_SHOWN));
+  const name = "What was found in the files";
   return h(
-    "ul",
-    { class: "findings", "aria-label": "What was found in the files" },
-    sorted.map((one) => {
-      const passed = allowed.includes(one.code);
-      const files = one.files ?? [];
-      const more = (one.count ?? 0) - Math.min(files.length, FILES_SHOWN);
-      const names = files.slice(0, FILES_SHOWN).map((name) => h("li", null, told(name)));
-      return h(
-        "li",
-        { class: "finding", data: { level: passed ? "passed" : one.level, code: one.code } },
-        h("strong", null, passed ? "let pass" : (MARKS[one.level] ?? "note")),
-        ": ",
-        told(one.text),
-        " ",
-        h("code", null, escapeText(one.code)),
-        names.length
-          ? h(
-              "details",
-              { class: "more" },
-              h("summary", null, `in ${formatCount(one.count || names.length, "file")}`),
-              h("ul", { class: "files" }, names, more > 0 ? h("li", { class: "muted" }, `and ${more} more`) : null),
-            )
-          : null,
-      );
-    }),
+    "div",
+    { class: "findings-view" },
+    h("ul", { class: "findings", "aria-label": name }, lines),
+    rest.length ? h("details", { class: "more" }, h("summary", null, `and ${formatCount(rest.length, "more finding")}`), h("ul", { class: "findings", "aria-label": name }, rest)) : null,
   );
 }
 

@@ -35,7 +35,15 @@ function picture(one, addresses) {
   return image;
 }
 
-function figure(one, mark, addresses) {
+/** A series that there was no room or time for is made when it is asked for by itself. */
+const BY_ITSELF = /ask for this one by itself/;
+
+function missing(one, ask) {
+  if (!BY_ITSELF.test(one.why ?? "")) return h("p", { class: "preview-none" }, told(one.why || "cannot be shown"));
+  return h("div", { class: "preview-none" }, h("button", { type: "button", on: { click: () => ask(one.series) } }, "Preview"));
+}
+
+function figure(one, { mark, addresses, ask }) {
   const words = [one.modality, one.description].filter(Boolean);
   const which = one.shown ? `, image ${one.shown} shown` : "";
   return h(
@@ -44,7 +52,7 @@ function figure(one, mark, addresses) {
     h(
       "div",
       { class: "preview-frame" },
-      one.png_b64 ? picture(one, addresses) : h("p", { class: "preview-none" }, told(one.why || "cannot be shown")),
+      one.png_b64 ? picture(one, addresses) : missing(one, ask),
       h("p", { class: "preview-mark" }, mark),
     ),
     h("figcaption", null, words.length ? words.map((word) => [told(word), " "]) : "series ", h("span", { class: "muted" }, `${formatCount(one.images, "image")}${which}`)),
@@ -70,14 +78,35 @@ export async function preview(row, store) {
   place.replaceChildren();
 }
 
+/** Ask for all series, or for one, and show what came. */
 async function fill(dialog, place, row, addresses, signal) {
-  try {
-    const answer = await api.post(actUrl(row, "previews"), {}, { signal, patience: PATIENCE_MS });
-    const figures = answer.previews.map((one) => figure(one, answer.marked || MARK, addresses));
-    place.replaceChildren(...(figures.length ? figures : [h("p", null, "There is no series with images in it.")]));
-  } catch (error) {
+  const ask = async (series) => {
+    dialog.setError(null);
+    try {
+      const answer = await api.post(actUrl(row, "previews"), series ? { series: [series] } : {}, { signal, patience: PATIENCE_MS });
+      return answer.previews.map((one) => ({ one, element: figure(one, { mark: answer.marked || MARK, addresses, ask: (uid) => again(uid) }) }));
+    } catch (error) {
+      if (!signal.aborted) dialog.setError(error);
+      return null;
+    }
+  };
+  const shown = new Map();
+  const again = async (uid) => {
+    const old = shown.get(uid);
+    const waits = h("p", { class: "preview-none", role: "status" }, "being made …");
+    old.querySelector(".preview-none").replaceWith(waits);
+    const [made] = (await ask(uid)) ?? [];
     if (signal.aborted) return;
-    place.replaceChildren();
-    dialog.setError(error);
-  }
+    if (!made) {
+      waits.replaceWith(h("p", { class: "preview-none" }, "not made"));
+      return;
+    }
+    old.replaceWith(made.element);
+    shown.set(uid, made.element);
+  };
+  const made = await ask(null);
+  if (signal.aborted) return;
+  for (const { one, element } of made ?? []) shown.set(one.series, element);
+  place.replaceChildren(...(made ?? []).map((one) => one.element));
+  if (made?.length === 0) place.append(h("p", null, "There is no series with images in it."));
 }

@@ -14,6 +14,7 @@ import { say } from "./say.js";
 /** How long the place of a card that has gone is kept, milliseconds; longer under the pointer. */
 const GONE_MS = 1500;
 const GONE_AT_MOST_MS = 3000;
+const KINDS = ["decide", "answer", "held", "release"];
 const WHY = {
   decide: "Offered: take it or refuse it.",
   held: "Held: look at it before it is released.",
@@ -23,10 +24,11 @@ const WHY = {
 
 const keyOf = (row) => `${row.direction}:${row.id}`;
 
-/** Urgent ones first, then those that wait longest. */
+/** Urgent ones first; then what somebody else waits for; then those that wait longest. */
 function order(one, other) {
   const urgent = (row) => (row.priority === "stat" ? 0 : 1);
-  return urgent(one) - urgent(other) || (one.created < other.created ? -1 : one.created > other.created ? 1 : 0);
+  const kind = (row) => KINDS.indexOf(row.why);
+  return urgent(one) - urgent(other) || kind(one) - kind(other) || (one.created < other.created ? -1 : one.created > other.created ? 1 : 0);
 }
 
 /** A choice beside Accept: where to release it once it is sealed. */
@@ -99,7 +101,7 @@ class Cards {
   #make(row) {
     const choice = targetChoice(this.#store);
     const why = h("p", { class: "card-why" });
-    const card = makeCard(row, { store: this.#store, full: true, extra: h("div", null, why, choice.element) });
+    const card = makeCard(row, { store: this.#store, full: row.why !== "release", extra: h("div", null, why, choice.element) });
     const item = h("li", null, card);
     this.#choices.set(item, { card, choice, why });
     return item;
