@@ -49,7 +49,7 @@ class Results {
   constructor(store) {
     this.#store = store;
     this.#more.addEventListener("click", () => this.#page());
-    this.element = h("div", { class: "results" }, this.#alert, this.#count, this.#list, h("div", { class: "actions" }, this.#more));
+    this.element = h("div", { class: "results" }, h("h2", { class: "sr-only" }, "Found"), this.#alert, this.#count, this.#list, h("div", { class: "actions" }, this.#more));
     store.onEvent((event) => this.#hear(event));
     store.subscribe("peers", () => this.#draw());
   }
