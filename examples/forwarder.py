@@ -261,7 +261,7 @@ class Forwarder:
                 return count
             self._free_at = max(self._free_at, time.monotonic()) + count / self._rate
             delay = self._free_at - time.monotonic()
-        time.sleep(delay)
+        time.sleep(max(0.0, delay))  # time goes on between two looks at the clock
         return count
 
 
