@@ -2,13 +2,16 @@
 
 import os
 import sys
-import webbrowser
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from medp2p.cli.session import Session, verb
 from medp2p.errors import ControlError
+
+if TYPE_CHECKING:
+    import webbrowser
 
 _HINT = "`medp2p web --no-browser` prints an address to open by hand"
 
@@ -36,12 +39,14 @@ def web(session: Session, no_browser: bool) -> None:
     session.note("if it shows an error, it may not read private files: use --no-browser")
 
 
-def _browser() -> webbrowser.BaseBrowser:
+def _browser() -> "webbrowser.BaseBrowser":
     """Return the person's browser.
 
     Raises:
         ControlError: There is none here that could show a page with scripts.
     """
+    import webbrowser  # late: it costs each short command some milliseconds
+
     chosen = bool(os.environ.get("BROWSER"))
     screen = sys.platform == "darwin" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
     try:

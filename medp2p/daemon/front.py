@@ -20,6 +20,8 @@ class Front:
     def __init__(self, station: Station, pairing: PairingDesk) -> None:
         self._station, self._pairing = station, pairing
         self._folder_limiter = trio.CapacityLimiter(limits.FOLDER_THREADS)
+        #: Searches read for a while: one at a time leaves threads for everything else.
+        self._search_limiter = trio.CapacityLimiter(1)
 
     # --- this workstation -------------------------------------------------------------
 
@@ -40,7 +42,8 @@ class Front:
     async def search(self, query: dict[str, str]) -> Json:
         """Return the transfers that fit, newest first, and where to go on."""
         wanted = searching.wanted(query)
-        return await self._station.read(searching.search, self._station, wanted)
+        async with self._search_limiter:
+            return await self._station.read(searching.search, self._station, wanted)
 
     async def folders(self, path: bytes | None) -> Json:
         """Return what lies in a folder of this machine."""

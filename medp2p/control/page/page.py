@@ -15,7 +15,7 @@ from medp2p.control.guard import PAGE
 from medp2p.control.page.files import StaticFile, load_shell, load_static, package_files
 from medp2p.control.page.opening import Openings
 from medp2p.control.page.sessions import Session, Sessions, Visit
-from medp2p.errors import MedP2PError
+from medp2p.errors import ControlError, MedP2PError
 from medp2p.model import Actor
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,12 @@ class Page:
         self._changed = trio.Event()
         self._refused, self._refused_noted = 0, -limits.PAGE_REFUSED_SECONDS
         self.static = load_static(package_files())
-        self._shell: StaticFile | None = None
+        self._shell: StaticFile | ControlError
+        try:
+            self._shell = load_shell(package_files())
+        except ControlError as error:  # everything else works without the page
+            log.error("no page: %s", error)
+            self._shell = error
 
     def shell(self) -> StaticFile:
         """Return the page without data.
@@ -69,8 +74,8 @@ class Page:
         Raises:
             ControlError: It is missing from the installation.
         """
-        if self._shell is None:
-            self._shell = load_shell(package_files())
+        if isinstance(self._shell, ControlError):
+            raise self._shell
         return self._shell
 
     def idle_seconds(self) -> float:
