@@ -1,14 +1,14 @@
 """Looking at the files of a sealed transfer, through the sealed file, in bounded children.
 
-Heads and tails of files go in memory to a child; nothing lies in clear on the disk. Blocking; for
-worker threads.
+Only the pieces of the sealed file that hold heads and tails are opened. What may be DICOM goes in
+memory to a child; nothing lies in clear on the disk. Blocking; for worker threads.
 """
 
 import hashlib
 import itertools
 import queue
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +17,7 @@ from medp2p import limits
 from medp2p.dicom import checks
 from medp2p.dicom.facts import FileFacts
 from medp2p.dicom.patients import Item
+from medp2p.dicom.plain import inspect_plainly
 from medp2p.dicom.worker import UNREAD, Inspector, Sample
 from medp2p.errors import ReleaseError
 from medp2p.layout import Layout
@@ -69,34 +70,60 @@ class _Sealed:
         """Return the numbers of the entries that are files."""
         return [n for n, one in enumerate(self.geometry.entries) if one.kind is Kind.FILE]
 
-    def read(self, index: int, offset: int, count: int) -> bytes:
-        """Return bytes of a file."""
-        data = bytearray(count)
-        if count:
-            self.reader.read_into(self.geometry.data_offset(index) + offset, memoryview(data))
-        return bytes(data)
-
-    def sample(self, index: int, count: int) -> Sample:
-        """Return both ends of a file."""
-        size = self.geometry.entries[index].size
-        head = self.read(index, 0, min(count, size))
-        if len(head) == size:
-            return Sample(head, size)
-        start = max(size - limits.DICOM_TAIL_BYTES, 0)
-        return Sample(head, size, self.read(index, start, size - start))
-
     def digest(self, index: int) -> bytes:
         """Return a digest of the whole content of a file."""
         content, size = hashlib.blake2b(digest_size=32), self.geometry.entries[index].size
+        data = memoryview(bytearray(limits.CHUNK_BYTES))
         for offset in range(0, size, limits.CHUNK_BYTES):
             self.go_on()
-            content.update(self.read(index, offset, min(limits.CHUNK_BYTES, size - offset)))
+            view = data[: min(limits.CHUNK_BYTES, size - offset)]
+            self.reader.read_into(self.geometry.data_offset(index) + offset, view)
+            content.update(view)
         return content.digest()
 
     def go_on(self) -> None:
         """Stop with the daemon."""
         if self.cancelled():
             raise ReleaseError("stopped before it was done")
+
+
+class _Ends:
+    """Heads and tails of files, for one thread.
+
+    Neighbours lie in one piece of the sealed file, which is opened for all of them once.
+    """
+
+    def __init__(self, sealed: _Sealed) -> None:
+        self._sealed = sealed
+        self._start = 0
+        self._window = b""
+
+    def sample(self, index: int, count: int) -> Sample:
+        """Return both ends of a file, `count` bytes of its head at most."""
+        size = self._sealed.geometry.entries[index].size
+        head = self._read(index, 0, min(count, size))
+        if len(head) == size:
+            return Sample(head, size)
+        start = max(size - limits.DICOM_TAIL_BYTES, 0)
+        return Sample(head, size, self._read(index, start, size - start))
+
+    def _read(self, index: int, offset: int, count: int) -> bytes:
+        if not count:
+            return b""
+        start = self._sealed.geometry.data_offset(index) + offset
+        if not self._start <= start <= start + count <= self._start + len(self._window):
+            self._open(start, start + count)
+        at = start - self._start
+        return self._window[at : at + count]
+
+    def _open(self, start: int, end: int) -> None:
+        """Open the whole pieces that hold a range."""
+        piece = limits.AGE_CHUNK_BYTES
+        self._start = start // piece * piece
+        end = min(-(-end // piece) * piece, self._sealed.reader.size)
+        data = bytearray(end - self._start)
+        self._sealed.reader.read_into(self._start, memoryview(data))
+        self._window = bytes(data)
 
 
 def inspect_sealed(
@@ -149,24 +176,37 @@ def _inspect_batch(
     sealed: _Sealed, inspectors: Inspectors, batch: Sequence[int]
 ) -> list[FileFacts]:
     """Inspect some files; those that want more bytes, or met a failing child, once more."""
+    ends = _Ends(sealed)
     facts = dict.fromkeys(batch, UNREAD)
     wanted = dict.fromkeys(batch, limits.DICOM_HEAD_BYTES)
     again: set[int] = set()
-    with inspectors.lend() as child:
-        while wanted and time.monotonic() < sealed.deadline:
-            sealed.go_on()
-            portion = _portion(wanted)
-            samples = {number: sealed.sample(number, wanted.pop(number)) for number in portion}
-            answers = child.inspect_many([samples[number] for number in portion])
-            for number, found in zip(portion, answers, strict=True):
-                facts[number] = found
-                given = len(samples[number].head)
-                if found.wanted_bytes > given:
-                    wanted[number] = found.wanted_bytes
-                elif found.reason == UNREAD.reason and number not in again:
-                    again.add(number)
-                    wanted[number] = max(given, limits.DICOM_HEAD_BYTES)
+    while wanted and time.monotonic() < sealed.deadline:
+        sealed.go_on()
+        samples = {}
+        for number in _portion(wanted):
+            sample = ends.sample(number, wanted.pop(number))
+            plain = inspect_plainly(sample.head)
+            if plain is not None:
+                facts[number] = plain
+            else:
+                samples[number] = sample
+        for number, found in zip(samples, _asked(inspectors, samples.values()), strict=True):
+            facts[number] = found
+            given = len(samples[number].head)
+            if found.wanted_bytes > given:
+                wanted[number] = found.wanted_bytes
+            elif found.reason == UNREAD.reason and number not in again:
+                again.add(number)
+                wanted[number] = max(given, limits.DICOM_HEAD_BYTES)
     return [facts[number] for number in batch]
+
+
+def _asked(inspectors: Inspectors, samples: Collection[Sample]) -> list[FileFacts]:
+    """Ask a child, if there is anything to ask: none is started for nothing."""
+    if not samples:
+        return []
+    with inspectors.lend() as child:
+        return child.inspect_many(list(samples))
 
 
 def _portion(wanted: dict[int, int]) -> list[int]:

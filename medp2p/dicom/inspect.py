@@ -8,7 +8,6 @@ Source: DICOM PS3.10, section 7 (file format); PS3.5, annex A (transfer syntaxes
 """
 
 import zlib
-from collections.abc import Iterator
 
 from medp2p import limits
 from medp2p.dicom import directory, values
@@ -22,26 +21,31 @@ from medp2p.dicom.elements import (
 )
 from medp2p.dicom.facts import FileFacts
 from medp2p.dicom.header import PIXELS, Header
-from medp2p.dicom.signature import content_kind, preamble_kind
+from medp2p.dicom.plain import (
+    BIG,
+    EXPLICIT,
+    IMPLICIT,
+    PREFIX_END,
+    bare_encodings,
+    has_prefix,
+    no_header,
+)
+from medp2p.dicom.signature import preamble_kind
 
-_EXPLICIT, _IMPLICIT, _BIG = Encoding(False, False), Encoding(True, False), Encoding(False, True)
 _ENCODINGS = {
-    "1.2.840.10008.1.2": _IMPLICIT,
-    "1.2.840.10008.1.2.2": _BIG,
-    "1.2.840.113619.5.2": _IMPLICIT,  # GE private: implicit, pixels big-endian
+    "1.2.840.10008.1.2": IMPLICIT,
+    "1.2.840.10008.1.2.2": BIG,
+    "1.2.840.113619.5.2": IMPLICIT,  # GE private: implicit, pixels big-endian
 }
 #: The data set is one deflated stream: PS3.5, A.5 and A.6; JPIP with deflate.
 _DEFLATED = frozenset(
     {"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"}
 )
-_PREFIX_END = 132
 _META = 0x0002
 _SYNTAX = 0x00020010
 _DIRECTORY = 0x00041220
 #: Whose images they are stands before this tag, how large they are before the second one.
 _IDENTITY_END, _HEADER_END = 0x00200010, 0x00290000
-#: The root of all UIDs of the standard: what has it and is no text looks like DICOM.
-_ROOT = b"1.2.840.10008."
 #: An unknown end: of a deflated stream that goes on behind the given bytes.
 _ENDLESS = 2**62
 _WANTED = Header.WANTED | PIXELS | {_DIRECTORY}
@@ -66,34 +70,21 @@ def inspect(head: bytes, size: int, tail: bytes = b"") -> FileFacts:
 
 
 def _inspect(head: bytes, size: int, tail: bytes) -> FileFacts:
-    if head[_PREFIX_END - 4 : _PREFIX_END] == b"DICM":
+    if has_prefix(head):
         return _inspect_file(head, size, tail)
-    for encoding in _bare_encodings(head):
+    for encoding in bare_encodings(head):
         header = Header()
         reason = _read(header, Walk(head, 0, size, encoding), tail)
         if values.is_sop_class(header.uid("sop_class")) and header.uid("sop_instance"):
             return header.facts(reason, preamble="none")
         if header.uid("sop_instance") or header.uid("study"):
             return header.facts(reason or "no-header", preamble="none")
-    content = content_kind(head)
-    if content == "" and _ROOT in head[: limits.DICOM_HEAD_BYTES]:
-        return FileFacts(kind="unverified", reason="no-header", truncated=None)
-    return FileFacts(kind="other", content=content)
-
-
-def _bare_encodings(head: bytes) -> Iterator[Encoding]:
-    """How a data set without header may be written, if these bytes can begin one at all."""
-    if head[:2] == b"\x08\0":
-        yield _EXPLICIT if head[4:6].isalpha() else _IMPLICIT
-    elif head[:2] == b"\0\x08" and head[4:6].isalpha():
-        yield _BIG
-    elif head[:2] == b"\x02\0":
-        yield _EXPLICIT  # file meta without preamble
+    return no_header(head)
 
 
 def _inspect_file(head: bytes, size: int, tail: bytes) -> FileFacts:
     header = Header()
-    walk = Walk(head, _PREFIX_END, size, _EXPLICIT)
+    walk = Walk(head, PREFIX_END, size, EXPLICIT)
     reason = _read(header, walk, tail)
     return header.facts(reason, preamble=preamble_kind(head[:128]))
 
@@ -151,8 +142,8 @@ def _dataset(header: Header, walk: Walk) -> Walk:
     syntax = header.uid("syntax")
     if syntax in _DEFLATED:
         return _inflated(walk)
-    if syntax or walk.encoding == _EXPLICIT:
-        walk.encode(_sniffed(walk, _ENCODINGS.get(syntax, _EXPLICIT)))
+    if syntax or walk.encoding == EXPLICIT:
+        walk.encode(_sniffed(walk, _ENCODINGS.get(syntax, EXPLICIT)))
     header.big = walk.encoding.big
     header.compressed = bool(syntax) and syntax not in _ENCODINGS and syntax != _NATIVE
     return walk
@@ -168,8 +159,8 @@ def _sniffed(walk: Walk, declared: Encoding) -> Encoding:
         return declared
     has_vr = first[4:].isalpha() and first[4:].isupper()
     if not has_vr:
-        return _IMPLICIT
-    return _BIG if first[0] == 0 and first[1] else _EXPLICIT
+        return IMPLICIT
+    return BIG if first[0] == 0 and first[1] else EXPLICIT
 
 
 def _inflated(walk: Walk) -> Walk:
@@ -177,7 +168,7 @@ def _inflated(walk: Walk) -> Walk:
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     deflated = memoryview(walk.data)[walk.offset :]
     data = inflater.decompress(deflated, limits.DICOM_INFLATED_BYTES)
-    return Walk(data, 0, len(data) if inflater.eof else _ENDLESS, _EXPLICIT)
+    return Walk(data, 0, len(data) if inflater.eof else _ENDLESS, EXPLICIT)
 
 
 def _read_dataset(header: Header, walk: Walk, tail: bytes) -> None:

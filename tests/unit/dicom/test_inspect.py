@@ -14,6 +14,7 @@ from medp2p import limits
 from medp2p.dicom import inspect as inspect_module
 from medp2p.dicom.facts import FileFacts, Patient, Study, decode_facts, encode_facts
 from medp2p.dicom.inspect import inspect
+from medp2p.dicom.plain import inspect_plainly
 from tests.helpers.dicoms import (
     BIG,
     BIGGER,
@@ -286,6 +287,15 @@ def test_preamble(preamble: bytes, kind: str) -> None:
 def test_other_content(head: bytes, kind: str, content: str) -> None:
     facts = inspect(head, len(head))
     assert (facts.kind, facts.content) == (kind, content)
+    assert inspect_plainly(head) == (None if head[:2] in (b"\x08\0", b"\0\x08") else facts)
+
+
+@pytest.mark.parametrize("path", real_files(), ids=lambda path: path.name)
+def test_no_real_file_is_no_dicom_at_first_sight(path: Path) -> None:
+    head = path.read_bytes()[: limits.DICOM_HEAD_BYTES]
+    plain = inspect_plainly(head)
+    assert plain is None or plain == inspected(path)
+    assert plain is None or plain.kind != "dicom"
 
 
 def test_bare_data_sets() -> None:
@@ -502,6 +512,7 @@ def test_no_bytes_stop_the_inspector(head: bytes, size: int, tail: bytes) -> Non
     for data in (head, bytes(128) + b"DICM" + head):
         facts = inspect(data, size, tail)
         assert decode_facts(encode_facts(facts)) == facts
+        assert inspect_plainly(data) in (None, facts)
 
 
 @given(st.sampled_from(SEEDS), st.data())
