@@ -202,15 +202,18 @@ class SendQueue:
         As long as chunks leave quickly, whole groups are asked for at a time, and many may wait
         here; on a slow network few, so that a message is not behind minutes of them.
         """
-        while True:
-            self.check_open()
-            lent = self._pool.lent
-            if self._delay < limits.QUEUE_SECONDS:
-                if limits.LINK_CHUNKS - lent >= limits.WORK_CHUNKS:
-                    return limits.WORK_CHUNKS
-            elif lent < limits.SLOW_LINK_CHUNKS:
-                return 1
+        self.check_open()
+        while not (places := self._free_places()):
             await self._places.park()
+            self.check_open()
+        return places
+
+    def _free_places(self) -> int:
+        lent = self._pool.lent
+        if self._delay < limits.QUEUE_SECONDS:
+            whole = limits.LINK_CHUNKS - lent >= limits.WORK_CHUNKS
+            return limits.WORK_CHUNKS if whole else 0
+        return 1 if lent < limits.SLOW_LINK_CHUNKS else 0
 
     def spare_buffer(self) -> bytearray | None:
         """Return a chunk buffer if one is free; pass it to reserve at once."""
@@ -234,7 +237,8 @@ class SendQueue:
     def give_back(self, buffer: bytearray) -> None:
         """Take back the buffer of a chunk that has left."""
         self._pool.release(buffer)
-        self._places.unpark_all()
+        if self._places and self._free_places():
+            self._places.unpark_all()
 
     def wake(self) -> None:
         """Let the sender look at the first frame again."""
