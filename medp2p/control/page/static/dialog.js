@@ -58,6 +58,7 @@ class Dialog {
 export function openDialog({ title, body, verb = null, danger = false, onConfirm, wide = false }) {
   if (document.getElementById("page").hidden) return Promise.resolve(null); // the session ended meanwhile
   const opener = document.activeElement;
+  const region = opener?.closest("[data-region]");
   const name = `dialog-${(count += 1)}`;
   const alert = h("div", { class: "error", role: "alert" });
   const back = h("button", { type: "button" }, "Back");
@@ -80,7 +81,7 @@ export function openDialog({ title, body, verb = null, danger = false, onConfirm
     });
     element.addEventListener("close", () => {
       element.remove();
-      giveBack(opener);
+      giveBack(opener, region);
       resolve(result);
     });
     element.addEventListener("cancel", (event) => {
@@ -116,10 +117,11 @@ async function run(dialog, onConfirm) {
   }
 }
 
-/** Give the focus back; to the region where the opener was if that is gone. */
-function giveBack(opener) {
-  if (opener?.isConnected) opener.focus();
-  else document.getElementById("waiting-title")?.focus();
+/** Give the focus back; to the region where the opener was if that is gone or takes none. */
+function giveBack(opener, region) {
+  opener?.focus();
+  if (opener?.isConnected && document.activeElement === opener) return;
+  (region?.querySelector("h2") ?? document.getElementById("waiting-title")).focus();
 }
 
 /** Close all dialogs at once and forget what is in them: nothing of a patient may stay. */

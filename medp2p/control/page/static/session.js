@@ -86,8 +86,7 @@ export class Session {
     this.#listening?.abort();
     this.#listening = new AbortController();
     const { signal } = this.#listening;
-    this.#idleMs = idleSeconds * 1000;
-    this.touch();
+    this.#allow(idleSeconds);
     for (const sign of SIGNS) {
       addEventListener(sign, () => this.#sign(), { signal, passive: true, capture: true });
     }
@@ -96,14 +95,23 @@ export class Session {
     this.#timer = setInterval(() => this.#check(), 1000);
   }
 
+  /** Take over how long nobody may do anything; the setting can change meanwhile. */
+  #allow(idleSeconds) {
+    if (idleSeconds > 0) this.#idleMs = idleSeconds * 1000;
+    this.touch();
+  }
+
   #sign() {
     this.touch();
     if (Date.now() - this.#toldAlive < Math.min(ALIVE_MS, this.#idleMs / 4)) return;
     this.#toldAlive = Date.now();
     this.onAlive();
-    api.post("/session/alive").catch((error) => {
-      if (!(error instanceof ApiError)) throw error;
-    });
+    api.post("/session/alive").then(
+      (told) => this.#allow(told.idle_seconds),
+      (error) => {
+        if (!(error instanceof ApiError)) throw error;
+      },
+    );
   }
 
   /** Timers sleep with the machine, so the clock on the wall is asked. */

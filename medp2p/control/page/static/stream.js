@@ -73,9 +73,12 @@ export class Stream {
     this.refresh();
   }
 
-  /** End for good; tells other tabs if the session is over for them too. */
+  /**
+   * End for good.
+   * @param {string} why "lost" and "again" are about this tab alone; else the others are told.
+   */
   stop(why) {
-    if (why === "ended" || why === "idle") this.#channel?.postMessage({ ended: why === "ended" ? "left" : why });
+    if (!["lost", "again"].includes(why)) this.#channel?.postMessage({ ended: why === "ended" ? "left" : why });
     this.#stop.abort();
     this.#wake();
     clearTimeout(this.#refreshing);
