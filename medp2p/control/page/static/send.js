@@ -90,7 +90,9 @@ class Sending {
     const change = h("button", { type: "button", on: { click: () => this.#back() } }, "Change selection");
     this.#place.replaceChildren(h("div", { class: "actions" }, change), title, this.#confirmation.element);
     this.#dialog.setVerb(this.#confirmation.again ? AGAIN : "Send");
-    (this.#confirmation.first ?? title).focus();
+    // Recipient and label are looked at before the field that has the focus.
+    (this.#confirmation.first ?? title).focus({ preventScroll: true });
+    this.#place.parentElement.scrollTop = 0;
   }
 
   #back() {
