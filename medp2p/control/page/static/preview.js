@@ -6,7 +6,7 @@
 import { aboutView, actUrl } from "./decisions.js";
 import { api } from "./api.js";
 import { h, told } from "./dom.js";
-import { formatCount } from "./format.js";
+import { escapeText, formatCount } from "./format.js";
 import { openDialog } from "./dialog.js";
 
 /** Milliseconds for rendering all series, one after the other. */
@@ -21,7 +21,7 @@ function bytesOf(base64) {
 
 /** The picture of a series; its address is given back as soon as it is drawn, or the dialog closes. */
 function picture(one, addresses) {
-  const alt = `${one.modality ?? ""} series, one slice of ${formatCount(one.images, "image")}, ${MARK}`.trim();
+  const alt = escapeText(`${one.modality ?? ""} series, one slice of ${formatCount(one.images, "image")}, ${MARK}`.trim());
   const image = h("img", { alt, width: one.width, height: one.height });
   const address = URL.createObjectURL(new Blob([bytesOf(one.png_b64)], { type: PNG }));
   addresses.add(address);

@@ -1,7 +1,7 @@
 /** The first step of a send: to whom, which files, and what goes with them. */
 
 import { field } from "./decisions.js";
-import { formatBytes, formatCount } from "./format.js";
+import { escapeText, formatBytes, formatCount } from "./format.js";
 import { h, setText } from "./dom.js";
 import { pathsField } from "./browse.js";
 import { typedFields } from "./expect.js";
@@ -14,7 +14,7 @@ function peerSelect(store, wanted) {
   const options = (store.get("peers") ?? []).map((peer) => {
     const told = [peer.told_name, peer.told_department, peer.told_place].filter(Boolean).join(", ");
     const away = peer.online ? "" : ", not there now";
-    return h("option", { value: peer.name }, `${peer.name}${told ? ` (${told})` : ""}${away}`);
+    return h("option", { value: peer.name }, escapeText(`${peer.name}${told ? ` (${told})` : ""}${away}`));
   });
   const none = h("option", { value: "" }, "choose a recipient");
   const select = h("select", { autofocus: true, required: true }, none, options);
