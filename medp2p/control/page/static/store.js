@@ -178,8 +178,14 @@ export class Store {
     this.#dirty.add(kind);
     if (this.#flushing) return;
     this.#flushing = true;
-    if (document.hidden) setTimeout(() => this.#flush(), HIDDEN_MS);
-    else requestAnimationFrame(() => this.#flush());
+    // A page that nobody sees draws no frames, and may stop to do so between the two.
+    const frame = requestAnimationFrame(() => flush());
+    const timer = setTimeout(() => flush(), HIDDEN_MS);
+    const flush = () => {
+      cancelAnimationFrame(frame);
+      clearTimeout(timer);
+      this.#flush();
+    };
   }
 
   #flush() {
