@@ -260,7 +260,7 @@ class Forwarder:
             if self._rate is None:
                 return count
             self._free_at = max(self._free_at, time.monotonic()) + count / self._rate
-            delay = max(0.0, self._free_at - time.monotonic())
+            delay = self._free_at - time.monotonic()
         time.sleep(max(0.0, delay))  # time goes on between two looks at the clock
         return count
 
