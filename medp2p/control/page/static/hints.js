@@ -10,6 +10,7 @@ const WORDS = [
   [/say --yes if/, "confirm it if"],
   [/the --exclude patterns/, "the patterns of what is left out"],
   [/--purpose \S+/, "choose a purpose"],
+  [/--with-label writes it too/, "“Proof with label” holds it too"],
   [/--at ADDR:PORT/, "ADDR:PORT"],
   [/medp2p inbox release \S+ --target (\S+)/, "Release, into $1"],
   [/look at `medp2p inbox show \S+`; a person may release it all the same with --allow \S+/, "“Show” tells what differs; a person may let it pass when releasing it"],

@@ -2,7 +2,7 @@
 
 import { api, url } from "./api.js";
 import { checkView } from "./label.js";
-import { escapeText, formatBytes, formatCount } from "./format.js";
+import { STATES, escapeText, formatBytes, formatCount } from "./format.js";
 import { h, time, told } from "./dom.js";
 import { makeCard, shortId, updateCard, verbsOf } from "./transfers.js";
 import { openDialog } from "./dialog.js";
@@ -39,6 +39,7 @@ function detailsView(row) {
       "dl",
       { class: "details" },
       named("transfer", h("code", null, escapeText(row.id))),
+      named("state", `${row.state}: ${STATES[row.state] ?? ""}`),
       named("decided", time(row.decided)),
       named("looked at", time(row.checked)),
       named("finished", time(row.finished)),

@@ -110,9 +110,11 @@ export function makeCard(row, { store, full = false, extra = null }) {
 
 /** Make something anew only when what it is made of has changed. */
 function show(its, slot, value, make) {
-  const seen = JSON.stringify(value) ?? "";
-  if (its.shown.get(slot) === seen) return;
-  its.shown.set(slot, seen);
+  const before = its.shown.get(slot);
+  if (before && before.value === value) return; // an event leaves the label of the snapshot as it was
+  const text = JSON.stringify(value) ?? "";
+  its.shown.set(slot, { value, text });
+  if (before?.text === text) return;
   its[slot].replaceChildren(...[make(value)].flat().filter((node) => node !== null));
   its[slot].hidden = !its[slot].hasChildNodes();
 }
