@@ -146,7 +146,7 @@ def _decode(
             stored, told = decoder.as_array(source, index=frame, decoding_plugin=plugin, **options)
         except (MemoryError, OSError):
             raise
-        except Exception:  # noqa: BLE001  another library may read what this one does not
+        except BaseException:  # noqa: BLE001  a panic in Rust is no Exception; others may read it
             if start is not None:
                 source.seek(start)
             continue
