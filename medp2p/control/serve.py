@@ -111,7 +111,8 @@ async def serve_control(
     Raises:
         ControlError: A listener cannot be opened.
 
-    Cancellation: open connections are cut; what the desk was doing for them is cancelled.
+    Cancellation: what the desk was doing for open connections is cancelled, and they are cut;
+    pages are told first that it is over, within LAST_WORDS_SECONDS.
     """
     page = Page(desk, home.socket.parent)
     server = _Server(desk, page)
@@ -125,14 +126,37 @@ async def serve_control(
         }
         async with trio.open_nursery() as nursery:
             await nursery.start(page.run)
+            pages = await nursery.start(_outlive, page)
             for via, listener in listening.items():
-                await nursery.start(
-                    partial(trio.serve_listeners, partial(server.serve, via), [listener])
-                )
+                serve = partial(trio.serve_listeners, partial(server.serve, via), [listener])
+                outliving = pages if via == PAGE else None
+                await nursery.start(partial(serve, handler_nursery=outliving))
             task_status.started({"page": page.address})
     finally:
         unix.close()
         _remove_socket(home.socket)
+
+
+async def _outlive(
+    page: Page, *, task_status: trio.TaskStatus[trio.Nursery] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Hold the connections of pages until these know that the daemon ends."""
+
+    async def tell(connections: trio.CancelScope) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            page.sessions.end_all("stopped")
+            with trio.move_on_after(limits.LAST_WORDS_SECONDS, shield=True):
+                await page.readers_gone()
+            connections.cancel()
+
+    async with trio.open_nursery() as telling:
+        with trio.CancelScope(shield=True) as connections:
+            telling.start_soon(tell, connections)
+            async with trio.open_nursery() as nursery:
+                task_status.started(nursery)
+                await trio.sleep_forever()
 
 
 def _listen_unix(path: Path) -> socket.socket:

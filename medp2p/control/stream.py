@@ -28,7 +28,6 @@ class EventStream:
     def __init__(self, desk: Desk, page: Page) -> None:
         self._desk, self._page = desk, page
         self._lines = _Lines()
-        self._page_readers = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one reader; returns when it has gone or the events have ended."""
@@ -38,15 +37,12 @@ class EventStream:
             await error_answer(error, 405)(scope, receive, send)
         elif session is None:
             await self._serve(None, receive, send)
-        elif self._page_readers >= limits.MAX_PAGE_READERS:
+        elif self._page.readers >= limits.MAX_PAGE_READERS:
             error = ControlError("too many tabs read events at once", hint="close some of them")
             await error_answer(error, 503)(scope, receive, send)
         else:
-            self._page_readers += 1
-            try:
+            with self._page.reading():
                 await self._serve(session, receive, send)
-            finally:
-                self._page_readers -= 1
 
     async def _serve(self, session: Session | None, receive: Receive, send: Send) -> None:
         headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store")]

@@ -64,3 +64,6 @@ NOTICE_SECONDS = 10.0
 MAX_NOTICE_LINES = 4
 #: Offers and alarms of which the desktop was told, remembered so that it is told once.
 MAX_NOTICED = 1000
+#: What the end of the daemon waits for its open pages to hear of it, so that they hide what they
+#: show.
+LAST_WORDS_SECONDS = 0.5

@@ -3,7 +3,8 @@
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
@@ -32,6 +33,7 @@ class Page:
 
     Attributes:
         address: "127.0.0.1:PORT" once it is served.
+        readers: Tabs that read events.
     """
 
     def __init__(
@@ -55,6 +57,8 @@ class Page:
         self.address = ""
         self.cookie = f"medp2p-{rules['run']}"
         self.openings = Openings(folder, clock, random_bytes)
+        self.readers = 0
+        self._no_reader = trio.Event()
         self.sessions = Sessions(clock, random_bytes, self.idle_seconds, self._ended)
         self._over: WeakKeyDictionary[Session, trio.Event] = WeakKeyDictionary()
         self._to_note: list[Session] = []
@@ -77,6 +81,23 @@ class Page:
         if isinstance(self._shell, ControlError):
             raise self._shell
         return self._shell
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Count a reader of events for as long as the block runs."""
+        self.readers += 1
+        try:
+            yield
+        finally:
+            self.readers -= 1
+            if not self.readers:
+                self._no_reader.set()
+
+    async def readers_gone(self) -> None:
+        """Wait until nobody reads events."""
+        while self.readers:
+            self._no_reader = trio.Event()
+            await self._no_reader.wait()
 
     def idle_seconds(self) -> float:
         """Return after how long without a person a session ends."""

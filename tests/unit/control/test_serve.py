@@ -22,6 +22,7 @@ from medp2p.control.page.page import Page
 from medp2p.control.serve import serve_control
 from medp2p.errors import ConflictError, ControlError
 from tests.helpers.desk import FakeHome, MemoryDesk, peer_json, transfer_json
+from tests.helpers.web import Tab
 
 SECONDS = 20
 
@@ -236,6 +237,26 @@ async def test_a_client_that_reads_nothing_does_not_hold_up_the_end(tmp_path: Pa
             start = trio.current_time()
         # the service was cancelled while the answer was stuck in send_all
         assert trio.current_time() - start < limits.STOP_SECONDS / 2
+
+
+async def test_an_open_page_hears_of_the_end(tmp_path: Path) -> None:
+    """It hides what it shows; one that reads nothing does not hold up the end."""
+    last: list[object] = []
+
+    def read(tab: Tab, started: trio.Event) -> None:
+        for event in tab.events():
+            trio.from_thread.run_sync(started.set)
+            last[:] = [event]
+
+    async with trio.open_nursery() as nursery:
+        async with served(tmp_path, MemoryDesk()) as (path, _):
+            started = trio.Event()
+            tab = await trio.to_thread.run_sync(Tab.of, Client(path, "a home"))
+            nursery.start_soon(trio.to_thread.run_sync, read, tab, started)
+            await started.wait()
+            start = trio.current_time()
+        assert trio.current_time() - start < limits.STOP_SECONDS / 2
+    assert last == [{"event": "session", "session": {"ended": "stopped"}}]
 
 
 async def test_a_client_that_reads_nothing_is_cut_off(
