@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import logging
+import math
 import os
 import socket
 from functools import partial
@@ -147,12 +148,14 @@ async def _outlive(
             await trio.sleep_forever()
         finally:
             page.sessions.end_all("stopped")
-            with trio.move_on_after(limits.LAST_WORDS_SECONDS, shield=True):
+            connections.deadline = trio.current_time() + limits.LAST_WORDS_SECONDS
+            with trio.CancelScope(shield=True, deadline=connections.deadline):
                 await page.readers_gone()
             connections.cancel()
 
     async with trio.open_nursery() as telling:
-        with trio.CancelScope(shield=True) as connections:
+        # The deadline comes with the end.
+        with trio.CancelScope(shield=True, deadline=math.inf) as connections:
             telling.start_soon(tell, connections)
             async with trio.open_nursery() as nursery:
                 task_status.started(nursery)
