@@ -3,7 +3,8 @@
 Nothing else in medp2p spells such a number out. A peer's wishes never override one.
 """
 
-from medp2p.limits.headers import *  # noqa: F403  a part of this table in a file of its own
+from medp2p.limits.compression import *  # noqa: F403  a part of this table in a file of its own
+from medp2p.limits.headers import *  # noqa: F403  likewise
 from medp2p.limits.page import *  # noqa: F403  likewise
 from medp2p.limits.pictures import *  # noqa: F403  likewise
 from medp2p.limits.units import GIB as GIB

@@ -16,7 +16,7 @@ class ReceivedChunk:
     Release it when it is opened or not wanted: the link holds RECEIVE_CHUNKS of them.
 
     Attributes:
-        header: Index, length and digest as the peer says; the length is true.
+        header: Index, lengths, packing and digest as the peer says; that of the body is true.
     """
 
     def __init__(
@@ -29,10 +29,10 @@ class ReceivedChunk:
         self._pool = pool
 
     def open_into(self, out: memoryview) -> None:
-        """Decrypt the chunk. Blocking: call it in a worker thread.
+        """Decrypt the body of the chunk. Blocking: call it in a worker thread.
 
         Args:
-            out: Room for ``header.length`` bytes.
+            out: Room for ``header.body`` bytes.
 
         Raises:
             RemoteProtocolError: It does not authenticate; end the link.
@@ -41,7 +41,7 @@ class ReceivedChunk:
         if self._buffer is None:
             raise LocalProtocolError("chunk opened after its release")
         sealed = memoryview(self._buffer)[: self._start.sealed_bytes]
-        self._cipher.open_into(self._start.first_nonce, sealed, out[: self.header.length])
+        self._cipher.open_into(self._start.first_nonce, sealed, out[: self.header.body])
 
     def release(self) -> None:
         """Give the buffer back. Trio thread; idempotent."""

@@ -15,11 +15,11 @@ from medp2p import limits
 from medp2p.errors import LinkLostError, LocalProtocolError, MedP2PError
 from medp2p.net.buffers import BufferPool
 from medp2p.net.stream import ByteStream
-from medp2p.proto.frames import CHUNK_HEADER_BYTES, ChunkHeader, encode_control
+from medp2p.proto.frames import PACKED_HEADER_BYTES, ChunkHeader, encode_control
 from medp2p.proto.messages import Message, encode
 from medp2p.proto.records import SendCipher, record_count, sealed_bytes
 
-_HEADER_BYTES: Final = sealed_bytes(CHUNK_HEADER_BYTES)
+_HEADER_BYTES: Final = sealed_bytes(PACKED_HEADER_BYTES)
 _SLOT_BYTES: Final = _HEADER_BYTES + sealed_bytes(limits.CHUNK_BYTES)
 
 
@@ -65,12 +65,13 @@ class ChunkSlot:
         self._sealed = 0
         self._frame = _Frame(None, lambda: queue.give_back(buffer))
 
-    def seal(self, header: ChunkHeader, plain: memoryview) -> None:
+    def seal(self, header: ChunkHeader, body: memoryview) -> None:
         """Encrypt a chunk into the slot's buffer. Blocking: call it in a worker thread.
 
         Args:
-            header: Of this chunk.
-            plain: Its bytes, as many as were reserved; free again afterwards.
+            header: Of this chunk, with as many plain bytes as were reserved.
+            body: What follows it: those bytes, or fewer that hold them compressed; free again
+                afterwards.
 
         Raises:
             LocalProtocolError: Lengths differ, or the slot was used before (a nonce must
@@ -78,12 +79,12 @@ class ChunkSlot:
         """
         if self._used:
             raise LocalProtocolError("chunk slot used twice")
-        if not header.length == len(plain) == self.length:
+        if header.length != self.length or header.body != len(body):
             raise LocalProtocolError("chunk of another length than was reserved")
         self._used = True
         cipher, out = self._queue.cipher, memoryview(self._buffer)
         end = cipher.seal_into(self._nonce, memoryview(header.encode()), out)
-        self._sealed = end + cipher.seal_into(self._nonce + 1, plain, out[end:])
+        self._sealed = end + cipher.seal_into(self._nonce + 1, body, out[end:])
 
     def push(self) -> None:
         """Let the sealed chunk leave when its turn comes. Trio thread.

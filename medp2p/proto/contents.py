@@ -9,7 +9,7 @@ Source: docs/PROTOCOL.md, "Messages".
 
 from medp2p import limits
 from medp2p.errors import RemoteProtocolError
-from medp2p.proto.frames import ChunkHeader
+from medp2p.proto.frames import PACKING_FEATURE, ChunkHeader
 from medp2p.proto.messages import Answer, Facts, Hello, Need, Offer, Page, Progress
 from medp2p.proto.tables import Role, Said
 
@@ -20,12 +20,17 @@ class Contents:
     def __init__(self, kind: str) -> None:
         self._kind = kind
         self._hello: Hello | None = None
+        self._features: list[frozenset[str]] = []
         self._length = 0
         self._chunks = 0
         #: The lowest number that the next page may have, and the highest.
         self._page = (0, 0)
         #: Where the next range of the list of missing chunks may begin.
         self._needed = 0
+
+    def agreed(self, feature: str) -> bool:
+        """Return whether both sides have named a feature in their Hello."""
+        return len(self._features) == 2 and all(feature in each for each in self._features)
 
     def check_untrusted(self, role: Role, said: Said) -> None:
         """Take what one side says and remember what later messages must fit.
@@ -62,6 +67,7 @@ class Contents:
         if (hello.transfer, hello.index) != (asked.transfer, asked.index):
             raise RemoteProtocolError("hello that does not repeat what was asked for")
         self._hello = hello
+        self._features.append(frozenset(hello.features))
 
     def _check_offer(self, offer: Offer) -> None:
         if self._hello is None or offer.transfer != self._hello.transfer:
@@ -95,3 +101,5 @@ class Contents:
             raise RemoteProtocolError("chunk beyond the stream")
         if header.length != min(limits.CHUNK_BYTES, self._length - start):
             raise RemoteProtocolError("chunk of another length")
+        if header.packing and not self.agreed(PACKING_FEATURE):
+            raise RemoteProtocolError("compressed chunk without its feature")

@@ -101,6 +101,10 @@ class Conversation:
         """Whether either side has said Bye: nothing more is said."""
         return bool(self._gone)
 
+    def agreed(self, feature: str) -> bool:
+        """Return whether both sides have named a feature in their Hello."""
+        return self._contents.agreed(feature)
+
     @property
     def facts_exchanged(self) -> bool:
         """Whether both sides have delivered a batch of facts and had it acknowledged."""

@@ -3,16 +3,20 @@
 A frame starts with a record, never inside one. The first byte says what it is:
 
 - 0, control: a 4-byte length follows, then the message, all in one body.
-- 1, chunk: the header fills a record of its own; the chunk's bytes are the next body.
+- 1, chunk: the header fills a record of its own; the chunk's bytes are the next body, as they
+  are or compressed (proto.packing).
 
 So a reader knows the size of everything before it buffers any of it, and a chunk goes from
-the wire into its own buffer without passing through here.
+the wire into its own buffer without passing through here. A chunk has as many nonces as its
+plain length takes, also where compression needs fewer records: so its place among the frames
+can be given away before anyone knows how far it shrinks. What is left of them is used by nobody.
 
 Source: docs/PROTOCOL.md, "Frames".
 """
 
 import struct
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Final
 
 from medp2p import limits
@@ -31,8 +35,25 @@ CHUNK: Final = 1
 
 _CONTROL: Final = struct.Struct(">BI")
 _CHUNK: Final = struct.Struct(">BBII32s")
+_PACKED: Final = struct.Struct(">I")
 CONTROL_HEADER_BYTES: Final = _CONTROL.size
 CHUNK_HEADER_BYTES: Final = _CHUNK.size
+#: That of a compressed chunk, which tells the length of its body too.
+PACKED_HEADER_BYTES: Final = CHUNK_HEADER_BYTES + _PACKED.size
+
+#: Feature of hello: compressed chunks are understood.
+PACKING_FEATURE: Final = "zstd"
+
+
+class Packing(IntEnum):
+    """How the body of a chunk holds its bytes: the flags of its header.
+
+    Bit 0: as one zstd frame; bit 1: before that all bytes of even place, then all of odd place.
+    """
+
+    NONE = 0
+    ZSTD = 1
+    PLANES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +74,10 @@ class ChunkHeader:
     Attributes:
         index: Which chunk of the stream.
         length: Its plain bytes, 1 to CHUNK_BYTES.
-        digest: What digest.chunk_digest gives for it, 32 bytes.
-        flags: 0; others belong to later versions.
+        digest: What digest.chunk_digest gives for them, 32 bytes.
+        packing: How they travel.
+        packed: Bytes of the body if that is compressed, at least 1 and less than ``length``;
+            otherwise 0.
 
     Raises:
         LocalProtocolError: A value is out of bounds.
@@ -63,25 +86,39 @@ class ChunkHeader:
     index: int
     length: int
     digest: bytes
-    flags: int = 0
+    packing: Packing = Packing.NONE
+    packed: int = 0
 
     def __post_init__(self) -> None:
         if (
             not 0 <= self.index < 2**32
             or not 1 <= self.length <= limits.CHUNK_BYTES
             or len(self.digest) != 32
-            or self.flags != 0
+            or not 0 <= self.packed < self.length
+            or bool(self.packing) != bool(self.packed)
         ):
             raise LocalProtocolError("chunk header out of bounds")
 
     @property
+    def body(self) -> int:
+        """Bytes of the body that follows."""
+        return self.packed or self.length
+
+    @property
     def sealed(self) -> int:
         """Bytes that the chunk's records take on the wire, after the header's own."""
-        return sealed_bytes(self.length)
+        return sealed_bytes(self.body)
+
+    @property
+    def wire_bytes(self) -> int:
+        """Bytes that the whole frame takes on the wire."""
+        head = PACKED_HEADER_BYTES if self.packed else CHUNK_HEADER_BYTES
+        return sealed_bytes(head) + self.sealed
 
     def encode(self) -> bytes:
-        """Return the CHUNK_HEADER_BYTES of it."""
-        return _CHUNK.pack(CHUNK, self.flags, self.index, self.length, self.digest)
+        """Return the bytes of it: CHUNK_HEADER_BYTES, or PACKED_HEADER_BYTES."""
+        head = _CHUNK.pack(CHUNK, self.packing, self.index, self.length, self.digest)
+        return head + _PACKED.pack(self.packed) if self.packed else head
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +172,22 @@ def decode_frame_header_untrusted(record: bytes | memoryview) -> ControlHeader |
         if not 1 <= length <= limits.MAX_MESSAGE_BYTES:
             raise RemoteProtocolError(f"message of {length} bytes")
         return ControlHeader(length)
-    if kind == CHUNK and len(record) == CHUNK_HEADER_BYTES:
-        _, flags, index, length, digest = _CHUNK.unpack(record)
-        try:
-            return ChunkHeader(index, length, digest, flags)
-        except LocalProtocolError:
-            raise RemoteProtocolError("chunk header out of bounds") from None
+    if kind == CHUNK and len(record) in (CHUNK_HEADER_BYTES, PACKED_HEADER_BYTES):
+        return _chunk_header_untrusted(record)
     raise RemoteProtocolError("not a frame")
+
+
+def _chunk_header_untrusted(record: bytes | memoryview) -> ChunkHeader:
+    _, flags, index, length, digest = _CHUNK.unpack_from(record)
+    packed = 0
+    if len(record) == PACKED_HEADER_BYTES:
+        packed = _PACKED.unpack_from(record, CHUNK_HEADER_BYTES)[0]
+        if not packed:
+            raise RemoteProtocolError("compressed chunk without a body")
+    try:
+        return ChunkHeader(index, length, digest, Packing(flags), packed)
+    except (ValueError, LocalProtocolError):
+        raise RemoteProtocolError("chunk header out of bounds") from None
 
 
 class FrameReader:
@@ -302,6 +348,6 @@ class FrameReader:
     def _start_chunk(self, header: ChunkHeader) -> ChunkStart:
         if not self.hello_done:
             raise RemoteProtocolError("chunk before the first message")
-        nonce = self._cipher.reserve(record_count(header.length))
+        nonce = self._cipher.reserve(record_count(header.length))  # also where fewer follow
         self._chunk = ChunkStart(header, nonce, header.sealed)
         return self._chunk

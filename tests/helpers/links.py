@@ -1,7 +1,8 @@
 """Links between two workstations of a test, over memory streams: real Noise, real messages."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Literal
 
 import trio
@@ -38,11 +39,11 @@ def identity(seed: int) -> Identity:
 A, B, C = identity(1), identity(2), identity(3)
 
 
-def hello(kind: Kind = "transfer", name: str = "a") -> Hello:
+def hello(kind: Kind = "transfer", name: str = "a", features: Sequence[str] = ()) -> Hello:
     """Return what a workstation tells."""
     return Hello(
         software="medp2p test",
-        features=[],
+        features=list(features),
         run=b"\x01" * 16,
         sign_key=b"\x02" * 32,
         clock_ms=1,
@@ -52,11 +53,11 @@ def hello(kind: Kind = "transfer", name: str = "a") -> Hello:
     )
 
 
-def answer(peer_key: bytes, theirs: Hello) -> Hello:
+def answer(peer_key: bytes, theirs: Hello, features: Sequence[str] = ()) -> Hello:
     """Answer a hello as workstation "b"."""
     return Hello(
         software="medp2p test",
-        features=[],
+        features=list(features),
         run=b"\x03" * 16,
         sign_key=b"\x04" * 32,
         clock_ms=1,
@@ -68,7 +69,10 @@ def answer(peer_key: bytes, theirs: Hello) -> Hello:
 
 
 async def shake_hands(
-    left: TrioByteStream, right: TrioByteStream, kind: Kind = "transfer"
+    left: TrioByteStream,
+    right: TrioByteStream,
+    kind: Kind = "transfer",
+    features: tuple[Sequence[str], Sequence[str]] = ((), ()),
 ) -> tuple[Link, Link]:
     """Return both ends of a session, hellos exchanged, not running."""
     links: list[Link] = []
@@ -83,19 +87,22 @@ async def shake_hands(
             on_version=lambda key, error: None,
         )
         await handshake.hear_hello(link)
-        await handshake.answer_hello(link, answer)
+        await handshake.answer_hello(link, partial(answer, features=features[1]))
         links.append(link)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(respond)
         link = await handshake.prove_responder(left, A, B.noise_public, PROTOCOL_LOWEST)
-        await handshake.say_hello(link, hello(kind))
+        await handshake.say_hello(link, hello(kind, features=features[0]))
     return link, links[0]
 
 
 @asynccontextmanager
 async def linked(
-    kind: Kind = "transfer", *, unbuffered: bool = False
+    kind: Kind = "transfer",
+    *,
+    unbuffered: bool = False,
+    features: tuple[Sequence[str], Sequence[str]] = ((), ()),
 ) -> AsyncIterator[tuple[Link, Link]]:
     """Run both ends of a session over a pair of memory streams.
 
@@ -107,7 +114,7 @@ async def linked(
         left, right = trio.testing.lockstep_stream_pair()
     else:
         left, right = trio.testing.memory_stream_pair()
-    pair = await shake_hands(TrioByteStream(left), TrioByteStream(right), kind)
+    pair = await shake_hands(TrioByteStream(left), TrioByteStream(right), kind, features)
     async with AsyncExitStack() as stack:
         for link in pair:
             await stack.enter_async_context(open_link(link))

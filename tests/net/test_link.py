@@ -11,6 +11,7 @@ from medp2p import limits
 from medp2p.errors import LinkLostError, LocalProtocolError, RemoteProtocolError
 from medp2p.net.link import Link, ReceivedChunk, open_link
 from medp2p.net.stream import TrioByteStream
+from medp2p.proto.frames import PACKING_FEATURE, ChunkHeader, Packing
 from medp2p.proto.messages import Abort, Bye, Commit, Fact, Facts, Page, Ping, encode
 from tests.helpers.links import (
     A,
@@ -501,3 +502,82 @@ async def test_chunks_that_are_here_are_received_together(autojump_clock: MockCl
             assert [chunk.header.index for chunk in chunks] == [0, 1, 2]
             for chunk in chunks:
                 chunk.release()
+
+
+# --- compressed chunks --------------------------------------------------------------------
+
+ZSTD = ([PACKING_FEATURE], [PACKING_FEATURE])
+
+
+def packed_header(index: int, length: int, body: bytes) -> ChunkHeader:
+    return ChunkHeader(index, length, bytes(32), Packing.ZSTD, len(body))
+
+
+async def test_compressed_chunks_take_fewer_records_and_keep_the_order(
+    autojump_clock: MockClock,
+) -> None:
+    """Sealed in any order, between whole ones and messages: each side skips the same nonces."""
+    bodies = [b"short", bytes(65519), bytes(65520), bytes(MIB - 1), b"x"]
+    chance = random.Random(3)
+    with trio.fail_after(3600):
+        async with linked(features=ZSTD) as (left, right):
+            await to_streaming(left, right, 5 * MIB)
+            slots = [await left.reserve_chunk(MIB) for _ in bodies]
+            await left.send(Commit(root=b"\x09" * 32))
+            for index in chance.sample(range(5), 5):
+                body = bodies[index]
+                slots[index].seal(packed_header(index, MIB, body), memoryview(body))
+                left.push(slots[index])
+            for index, body in enumerate(bodies):
+                chunk = await right.receive()
+                assert isinstance(chunk, ReceivedChunk)
+                assert chunk.header == packed_header(index, MIB, body)
+                out = bytearray(chunk.header.body)
+                chunk.open_into(memoryview(out))
+                chunk.release()
+                assert out == body
+            assert isinstance(await right.receive(), Commit)
+            assert left.stats.bytes_sent < 2 * MIB
+
+
+async def test_a_failed_chunk_amid_compressed_ones_still_says_its_thing(
+    autojump_clock: MockClock,
+) -> None:
+    with trio.fail_after(3600):
+        async with linked(features=ZSTD) as (left, right):
+            await to_streaming(left, right, 2 * MIB)
+            first, second = await left.reserve_chunk(MIB), await left.reserve_chunk(MIB)
+            first.seal(packed_header(0, MIB, b"tight"), memoryview(b"tight"))
+            left.push(first)
+            second.fail(ABORT)
+            chunk = await right.receive()
+            assert isinstance(chunk, ReceivedChunk)
+            chunk.release()
+            assert await right.receive() == ABORT
+
+
+@pytest.mark.parametrize("features", [([], []), (ZSTD[0], []), ([], ZSTD[0])])
+async def test_a_compressed_chunk_that_was_not_agreed_on_ends_the_link(
+    autojump_clock: MockClock, features: tuple[list[str], list[str]]
+) -> None:
+    with trio.fail_after(3600):
+        async with linked(features=features) as (left, right):
+            assert not left.conversation.agreed(PACKING_FEATURE)
+            await to_streaming(left, right, MIB)
+            slot = await left.reserve_chunk(MIB)
+            slot.seal(packed_header(0, MIB, b"tight"), memoryview(b"tight"))
+            left.push(slot)
+            with pytest.raises(RemoteProtocolError, match="without its feature"):
+                await right.receive()
+
+
+async def test_a_body_of_another_length_than_its_header_is_not_sealed(
+    autojump_clock: MockClock,
+) -> None:
+    with trio.fail_after(3600):
+        async with linked(features=ZSTD) as (left, right):
+            await to_streaming(left, right, MIB)
+            slot = await left.reserve_chunk(MIB)
+            for wrong in (packed_header(0, MIB, b"four"), packed_header(0, MIB - 1, b"tight")):
+                with pytest.raises(LocalProtocolError, match="another length"):
+                    slot.seal(wrong, memoryview(b"tight"))

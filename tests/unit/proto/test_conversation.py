@@ -14,7 +14,7 @@ from medp2p.errors import (
     TransferAbortedError,
 )
 from medp2p.proto.conversation import ACROSS, Conversation
-from medp2p.proto.frames import ChunkHeader
+from medp2p.proto.frames import PACKING_FEATURE, ChunkHeader, Packing
 from medp2p.proto.messages import (
     Abort,
     Answer,
@@ -80,6 +80,7 @@ def offer(**changes: object) -> Offer:
 
 
 CHUNK = ChunkHeader(0, limits.CHUNK_BYTES, bytes(32))
+PACKED = ChunkHeader(0, limits.CHUNK_BYTES, bytes(32), Packing.ZSTD, 5)
 BATCH = Facts([], last=True)
 FACT = Fact(b"x", bytes(64))
 
@@ -372,6 +373,35 @@ def test_the_first_message_makes_the_responder() -> None:
 
 
 @pytest.mark.parametrize(
+    ("ours", "theirs", "agreed"),
+    [
+        ([PACKING_FEATURE], ["recall", PACKING_FEATURE], True),
+        ([PACKING_FEATURE], [], False),
+        ([], [PACKING_FEATURE], False),
+    ],
+)
+def test_a_feature_is_there_once_both_have_named_it(
+    ours: list[str], theirs: list[str], agreed: bool
+) -> None:
+    pair = ConnectionPair("transfer")
+    pair.say("initiator", hello("transfer", features=ours))
+    assert not any(side.agreed(PACKING_FEATURE) for side in pair.sides.values())
+    pair.say("responder", hello("transfer", features=theirs))
+    assert {side.agreed(PACKING_FEATURE) for side in pair.sides.values()} == {agreed}
+    pair.say("initiator", BATCH)
+    pair.say("responder", FactsAck(0), BATCH)
+    pair.say("initiator", FactsAck(0), offer())
+    pair.say("responder", Answer("accepted"))
+    pair.say("initiator", Page(0, b"x", last=True))
+    pair.say("responder", Need([(0, 1)], last=True))
+    if agreed:
+        pair.say("initiator", PACKED)
+    else:
+        with pytest.raises(RemoteProtocolError, match="without its feature"):
+            pair.sides["responder"].received_untrusted(PACKED)
+
+
+@pytest.mark.parametrize(
     ("state", "role", "said", "text"),
     [
         ("hello", "initiator", hello("ping"), "hello for 'ping'"),
@@ -389,6 +419,7 @@ def test_the_first_message_makes_the_responder() -> None:
         ("streaming", "initiator", ChunkHeader(CHUNKS, 10240, bytes(32)), "chunk beyond"),
         ("streaming", "initiator", ChunkHeader(0, 10240, bytes(32)), "another length"),
         ("streaming", "initiator", ChunkHeader(CHUNKS - 1, 10241, bytes(32)), "another length"),
+        ("streaming", "initiator", PACKED, "without its feature"),
     ],
 )
 def test_what_does_not_fit_is_refused(state: str, role: Role, said: Said, text: str) -> None:

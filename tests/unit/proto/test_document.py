@@ -96,6 +96,7 @@ def test_the_limits() -> None:
         "message": size(limits.MAX_MESSAGE_BYTES),
         "manifest page": size(limits.MAX_PAGE_BYTES),
         "chunk": size(limits.CHUNK_BYTES),
+        "window of a compressed chunk": size(limits.COMPRESSION_WINDOW_BYTES),
         "stream, file": size(limits.MAX_STREAM_BYTES),
         "manifest entries": f"{limits.MAX_ENTRIES:,}",
         "path": str(limits.MAX_PATH_BYTES),

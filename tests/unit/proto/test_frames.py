@@ -10,11 +10,13 @@ from medp2p import limits
 from medp2p.errors import LocalProtocolError, RemoteProtocolError
 from medp2p.proto.frames import (
     CHUNK_HEADER_BYTES,
+    PACKED_HEADER_BYTES,
     ChunkHeader,
     ChunkStart,
     ControlFrame,
     ControlHeader,
     FrameReader,
+    Packing,
     decode_frame_header_untrusted,
     encode_control,
 )
@@ -42,6 +44,14 @@ class Sender:
 
     def chunk(self, index: int, data: bytes) -> bytes:
         return self.body(ChunkHeader(index, len(data), DIGEST).encode()) + self.body(data)
+
+    def packed(self, index: int, length: int, data: bytes) -> bytes:
+        """A compressed chunk: it has the nonces of its plain length, and uses the first ones."""
+        header = ChunkHeader(index, length, DIGEST, Packing.ZSTD, len(data))
+        wire = self.body(header.encode()) + self.body(data)
+        if unused := record_count(length) - record_count(len(data)):
+            self.cipher.reserve(unused)
+        return wire
 
 
 class Receiver:
@@ -78,7 +88,7 @@ class Receiver:
     def _finish(self) -> None:
         while self.chunk is not None and len(self.chunk[1]) == self.chunk[0].sealed_bytes:
             start, sealed = self.chunk
-            out = bytearray(start.header.length)
+            out = bytearray(start.header.body)
             self.cipher.open_into(start.first_nonce, memoryview(sealed), memoryview(out))
             self.got.append((start.header.index, bytes(out)))
             self.chunk = None
@@ -95,6 +105,9 @@ def sample() -> tuple[bytes, list[bytes | tuple[int, bytes]]]:
         sent.append((index, bytes([index]) * size))
         wire += sender.control(b"m" * size)
         sent.append(b"m" * size)
+    for index, (length, size) in enumerate(((limits.CHUNK_BYTES, 1), (65520, 65519), (2, 1)), 3):
+        wire += sender.packed(index, length, b"p" * size) + sender.control(b"after")
+        sent += [(index, b"p" * size), b"after"]
     wire += sender.chunk(9, b"a") + sender.chunk(8, b"b")
     return wire, [*sent, (9, b"a"), (8, b"b")]
 
@@ -203,7 +216,52 @@ def test_chunk_headers_out_of_bounds(flags: int, length: int) -> None:
     with pytest.raises(RemoteProtocolError, match="out of bounds"):
         decode_frame_header_untrusted(raw)
     with pytest.raises(LocalProtocolError, match="out of bounds"):
-        ChunkHeader(0, length, DIGEST, flags)
+        ChunkHeader(0, length, DIGEST, Packing(flags))
+
+
+@pytest.mark.parametrize(
+    ("flags", "length", "packed"),
+    [
+        *((0, 9, 8), (1, 9, 9), (1, 9, 10), (1, 9, 0), (1, 9, 2**32 - 1), (1, 1, 1)),
+        *((2, 9, 8), (4, 9, 8), (5, 9, 8), (255, 9, 8)),
+        *((1, 0, 1), (1, limits.CHUNK_BYTES + 1, 8), (3, 2**32 - 1, 2**31)),
+    ],
+)
+def test_headers_of_compressed_chunks_out_of_bounds(flags: int, length: int, packed: int) -> None:
+    raw = bytes((1, flags)) + bytes(4) + length.to_bytes(4, "big") + DIGEST
+    raw += packed.to_bytes(4, "big")
+    assert len(raw) == PACKED_HEADER_BYTES
+    with pytest.raises(RemoteProtocolError, match=r"out of bounds|without a body"):
+        decode_frame_header_untrusted(raw)
+
+
+@pytest.mark.parametrize("packing", [Packing.ZSTD, Packing.PLANES])
+def test_headers_of_compressed_chunks_round_trip(packing: Packing) -> None:
+    header = ChunkHeader(7, limits.CHUNK_BYTES, bytes(range(32)), packing, 70_000)
+    raw = header.encode()
+    assert len(raw) == PACKED_HEADER_BYTES
+    assert decode_frame_header_untrusted(raw) == header
+    assert header.sealed == sealed_bytes(70_000)
+    assert header.wire_bytes == sealed_bytes(PACKED_HEADER_BYTES) + sealed_bytes(70_000)
+    with pytest.raises(RemoteProtocolError, match="not a frame"):
+        decode_frame_header_untrusted(raw[:-1])
+    with pytest.raises(RemoteProtocolError, match="out of bounds"):
+        decode_frame_header_untrusted(raw[:CHUNK_HEADER_BYTES])
+    with pytest.raises(LocalProtocolError, match="out of bounds"):
+        ChunkHeader(7, 10, DIGEST, packing)
+    with pytest.raises(LocalProtocolError, match="out of bounds"):
+        ChunkHeader(7, 10, DIGEST, Packing.NONE, 5)
+
+
+def test_unused_nonces_of_a_compressed_chunk_open_nothing() -> None:
+    """They are skipped by both sides: what is sealed with one of them is not taken."""
+    sender, receiver = Sender(), Receiver()
+    receiver.feed(sender.control(HELLO))
+    header = ChunkHeader(0, limits.CHUNK_BYTES, DIGEST, Packing.ZSTD, 5)
+    receiver.feed(sender.body(header.encode()) + sender.body(b"tight"))
+    assert receiver.got == [HELLO, (0, b"tight")]
+    with pytest.raises(RemoteProtocolError, match="does not authenticate"):
+        receiver.feed(sender.control(b"with the nonce after the body's"))
 
 
 def test_headers_round_trip() -> None:

@@ -10,6 +10,15 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from medp2p.proto.facts import FEATURE_FACTS, Statement, sign, verify_untrusted
+from medp2p.proto.frames import (
+    ChunkHeader,
+    ChunkStart,
+    ControlFrame,
+    Frame,
+    FrameReader,
+    Packing,
+    decode_frame_header_untrusted,
+)
 from medp2p.proto.messages import (
     Fact,
     Message,
@@ -20,6 +29,7 @@ from medp2p.proto.messages import (
     encode,
 )
 from medp2p.proto.noise import Handshake
+from medp2p.proto.packing import Unpacker
 from medp2p.proto.pairing import Joiner, Waiter
 from medp2p.proto.preamble import Preamble, decode_preamble_untrusted, encode_versions
 from medp2p.proto.records import ReceiveCipher, SendCipher, sealed_bytes
@@ -90,6 +100,43 @@ def test_facts(name: str) -> None:
 def test_every_fact_of_a_feature_has_a_vector() -> None:
     kinds = {line["statement"]["fact"] for line in load("facts-recall.json")["facts"]}
     assert kinds == set(FEATURE_FACTS)
+
+
+@pytest.mark.parametrize("line", load("packed.json")["chunks"], ids=lambda line: line["what"])
+def test_compressed_chunks(line: dict[str, Any]) -> None:
+    raw, body, plain = (bytes.fromhex(line[name]) for name in ("header", "body", "plain"))
+    packing = Packing(line["packing"])
+    digest = bytes.fromhex(line["digest"])
+    header = ChunkHeader(line["index"], line["length"], digest, packing, line["packed"])
+    assert decode_frame_header_untrusted(raw) == header
+    assert header.encode() == raw
+    assert (header.body, header.length) == (len(body), len(plain))
+    out = bytearray(header.length)
+    Unpacker().unpack_untrusted(memoryview(body), out, header.length, packing)
+    assert out == plain
+
+
+def test_records_of_a_compressed_chunk() -> None:
+    vector = load("packed.json")
+    key = bytes.fromhex(vector["key"])
+    reader, cipher = FrameReader(receive := ReceiveCipher(key)), SendCipher(key)
+    frames: list[Frame] = []
+    for line in vector["records"]:
+        plain, wire = bytes.fromhex(line["plain"]), bytes.fromhex(line["wire"])
+        sealed = bytearray(sealed_bytes(len(plain)))
+        cipher.seal_into(line["nonce"], memoryview(plain), memoryview(sealed))
+        assert sealed == wire
+        if frames and isinstance(start := frames[-1], ChunkStart):
+            assert start.sealed_bytes == len(wire)
+            out = bytearray(len(plain))
+            receive.open_into(start.first_nonce, memoryview(wire), memoryview(out))
+            assert out == plain
+            frames += [*reader.chunk_taken(), ControlFrame(b"taken")]
+        else:
+            frames += reader.receive_data_untrusted(wire)
+    assert [type(each) for each in frames] == [
+        *(ControlFrame, ChunkStart, ControlFrame, ControlFrame)
+    ]
 
 
 def check_frames(lines: list[dict[str, str]], send: SendCipher, receive: ReceiveCipher) -> None:

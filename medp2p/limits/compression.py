@@ -1,0 +1,52 @@
+"""The bounds of compression on the wire: a part of ``limits``."""
+
+from medp2p.limits.units import KIB, MIB
+
+#: Of zstd; packs some 500 MB/s on one core, and the next level takes twice as long for 5 %.
+COMPRESSION_LEVEL = 1
+#: A chunk travels compressed only if it shrinks to this part of itself; less is not worth the
+#: receiver's time.
+COMPRESSION_WORTH = 0.9
+#: What is looked at of a chunk before it is compressed: so many pieces, spread over it, so that a
+#: header or the black rim of an image does not speak for the rest. A sixteenth of the work.
+COMPRESSION_SAMPLE_PIECES = 8
+COMPRESSION_SAMPLE_BYTES = 8 * KIB
+#: Window that a frame may ask for: that of a whole chunk. Bounds the memory of the decoder.
+COMPRESSION_WINDOW_BYTES = 1 * MIB
+#: Chunks that a finding about the content holds for before it is looked at again: that it shrinks,
+#: and at most that it does not (one more each time).
+COMPRESSION_KEEP_CHUNKS = 8
+COMPRESSION_SKIP_CHUNKS = 16
+#: First bytes of a file that tell what it is: a DICOM preamble and the elements up to its
+#: transfer syntax.
+COMPRESSION_HEAD_BYTES = 1 * KIB
+
+#: Chunks of one look at what holds a transfer back, and the time after which a look is over anyway:
+#: on a slow link one chunk must do.
+PACE_CHUNKS = 4
+PACE_SECONDS = 0.25
+#: The first chunks find their places at once; one that has waited so long is none of them any more.
+PACE_WAITED_SECONDS = 0.025
+#: The link holds it back if a chunk waits for its place so much of the time, in so many looks one
+#: after the other. On loopback it is a fifth.
+PACE_HELD = 0.85
+PACE_LOOKS = 4
+#: And the workers do if it is less than this.
+PACE_FREE = 0.3
+#: Compressing a chunk may take this part of the time that the link takes for one: a faster link
+#: is not what holds back.
+PACE_PACKING = 0.7
+#: What compressing one chunk takes, until it was measured.
+PACE_PACKING_SECONDS = 0.0025
+#: Compressed chunks after which is asked whether it helped, and by how much it must have.
+PACE_TRIAL_CHUNKS = 16
+PACE_HELPED = 1.05
+#: Chunks until another trial after one that did not help: doubles, up to the second.
+PACE_REST_CHUNKS = 64
+PACE_REST_MOST_CHUNKS = 4096
+#: Chunks after which, with the workers at their limit, the plain way is tried again: the link may
+#: have become faster. Doubles.
+PACE_DOUBT_CHUNKS = 512
+
+#: Transfers whose bytes on the wire are remembered, for people who look afterwards.
+MAX_WIRE_COUNTS = 1000
