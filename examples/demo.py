@@ -315,9 +315,10 @@ def tell(folder: Path, stations: list[Workstation], patience: Patience) -> None:
         station = Workstation(name, folder / name, patience)
         stations.append(station)
         station.ask("init", "--name", name)
-        # A small disk will do here; a workstation in earnest leaves room for others.
+        # A small disk will do here; a workstation in earnest leaves room for others. And the
+        # slices repeat one picture: compressed they would be through before there is a middle.
         with (station.home / "config.toml").open("a") as config:
-            config.write("reserve = 0\n")
+            config.write('reserve = 0\ncompression = "off"\n')
         station.start()
         print(f"   {name} listens on {station.address}.")
     sender, receiver = stations

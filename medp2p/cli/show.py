@@ -136,6 +136,7 @@ def transfer_fields(row: Json) -> str:
         ("files", f"{row['files']}, {format_bytes(row['bytes'])}"),
         ("done", f"{share(row)}, {format_bytes(row['bytes_done'])}"),
         ("pace", pace(row)),
+        ("on the wire", format_bytes(row["wire_bytes"]) if row.get("wire_bytes") else ""),
         ("skipped", safe(row.get("skipped") or None)),
         ("priority", safe(row.get("priority"))),
         ("note", safe(row.get("note"))),

@@ -231,6 +231,7 @@ class Desk(Protocol):
 
         Keys: ``id, direction, peer, state, reason`` (null or ``{code, text, since}``), ``held,
         entries`` (count), ``files, bytes, bytes_done, rate`` (bytes a second or null),
+        ``wire_bytes`` (or null),
         ``root, created, decided, sealed, opened, previewed, released, finished`` (times or null),
         ``error`` (null or error object),
         ``label`` (absent while the vault is locked), ``note, skipped`` (count), ``priority,

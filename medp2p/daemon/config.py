@@ -53,6 +53,7 @@ class Config:
         name: Told to peers, like department and place; selects nothing.
         listen: Host (None: all addresses of both kinds) and port; port 0: any free one.
         mdns: Whether to announce and look for workstations on the LAN.
+        compression: Whether chunks may travel compressed, either way.
         reserve_bytes: Free space left alone; None: see reserve_for.
         wait_for_peer_seconds: How long a transfer waits for a peer that is off.
         keep_details_seconds: After its last fact, how long a transfer keeps its details.
@@ -72,6 +73,7 @@ class Config:
     place: str = ""
     listen: tuple[str | None, int] = (None, limits.DEFAULT_PORT)
     mdns: bool = True
+    compression: bool = True
     reserve_bytes: int | None = None
     wait_for_peer_seconds: int = limits.WAIT_FOR_PEER_DAYS * _DAY
     keep_details_seconds: int = limits.KEEP_DETAILS_DAYS * _DAY
@@ -175,6 +177,12 @@ def _switch(value: object) -> bool:
     return value
 
 
+def _auto_or_off(value: object) -> bool:
+    if value not in ("auto", "off"):
+        raise ValueError('must be "auto" or "off"')
+    return value == "auto"
+
+
 def _listen(value: object) -> tuple[str | None, int]:
     if not isinstance(value, str):
         raise ValueError("must be text such as ':17820'")
@@ -211,6 +219,7 @@ _KEYS: dict[str, tuple[str, Callable[[object], object]]] = {
     "place": ("place", _told),
     "listen": ("listen", _listen),
     "mdns": ("mdns", _switch),
+    "compression": ("compression", _auto_or_off),
     "reserve": ("reserve_bytes", parse_bytes),
     "wait-for-peer": ("wait_for_peer_seconds", parse_seconds),
     "keep-details": ("keep_details_seconds", parse_seconds),
@@ -280,6 +289,7 @@ def effective(config: Config) -> list[dict[str, object]]:
     """Return each key with its value in force and where that comes from."""
     shown: dict[str, object] = {
         "listen": format_address(*config.listen),
+        "compression": "auto" if config.compression else "off",
         "reserve": "the larger of 1 GiB and 2 %"
         if config.reserve_bytes is None
         else f"{config.reserve_bytes} B",

@@ -21,6 +21,11 @@ place = {place}
 # Announced are the name above, the fingerprint of our key, port and version.
 #mdns = true
 
+# Compress what is sent ("auto": where the link is what holds a transfer back and the files shrink;
+# both workstations must allow it), or never, neither way ("off"). How far files shrink shows in the
+# length of what passes on the network, and so a little of what they are: docs/THREATS.md.
+#compression = "auto"
+
 # Free space to leave alone on the disk of the vault: a number with B, kB, MB, GB, TB, KiB, MiB,
 # GiB or TiB; 0 for none. Without it: the larger of 1 GiB and 2 % of the disk.
 #reserve = "1 GiB"

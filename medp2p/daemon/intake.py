@@ -24,7 +24,9 @@ from medp2p.errors import (
 from medp2p.layout import Bytes, Layout
 from medp2p.model import ENDED
 from medp2p.net.link import Link, ReceivedChunk
+from medp2p.proto.frames import Packing
 from medp2p.proto.messages import Commit, Progress
+from medp2p.proto.packing import Unpacker
 from medp2p.vault import journal, transfers
 from medp2p.vault.age import SealWriter, sealed_bytes
 from medp2p.vault.store import Tx
@@ -112,8 +114,7 @@ class Intake:
         if length != self.geometry.chunk_length(index):
             raise RemoteProtocolError("a chunk of the wrong length")
         self._wanted[index] = 0
-        self.live.moved_bytes += length
-        self.live.chunks_moved += 1
+        self.live.count(chunk.header)
 
     async def _claim(
         self,
@@ -143,15 +144,16 @@ class Intake:
         journal.done(tx, self.transfer, indexes)
 
     async def _work(self, work: trio.MemoryReceiveChannel[list[ReceivedChunk]]) -> None:
-        plain = memoryview(bytearray(limits.CHUNK_BYTES))
+        plain = bytearray(limits.CHUNK_BYTES)
         scratch = memoryview(bytearray(sealed_bytes(limits.CHUNK_BYTES)))
+        unpacker = Unpacker()
         async with work:
             async for group in work:
                 size = sum(chunk.header.length for chunk in group)
                 while self._unsettled_with(size) > limits.JOURNAL_GROUP_BYTES:
                     await self._settled.wait()
                 self._working_bytes += size
-                await trio.to_thread.run_sync(self._store, group, plain, scratch)
+                await trio.to_thread.run_sync(self._store, group, plain, scratch, unpacker)
                 self._working_bytes -= size
                 self._written_bytes += size
                 for chunk in group:
@@ -165,12 +167,23 @@ class Intake:
         """Return how much would be written and not journalled after so many bytes more."""
         return self._written_bytes + self._working_bytes + size
 
-    def _store(self, group: list[ReceivedChunk], plain: memoryview, scratch: memoryview) -> None:
+    def _store(
+        self,
+        group: list[ReceivedChunk],
+        plain: bytearray,
+        scratch: memoryview,
+        unpacker: Unpacker,
+    ) -> None:
         """In a worker thread: whole chunks, from ciphertext to sealed file."""
         for chunk in group:
             header = chunk.header
-            view = plain[: header.length]
-            chunk.open_into(view)
+            view = memoryview(plain)[: header.length]
+            if header.packing is Packing.NONE:
+                chunk.open_into(view)
+            else:
+                body = scratch[: header.body]  # free until the chunk is sealed
+                chunk.open_into(body)
+                unpacker.unpack_untrusted(body, plain, header.length, header.packing)
             if digest.chunk_digest(self.key, header.index, view) != header.digest:
                 raise IntegrityError("a chunk arrived damaged")
             self._check_headers(header.index, view)

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 
 import trio
 
+from medp2p import limits
+from medp2p.proto.frames import ChunkHeader
+
 
 class Bell:
     """Wakes one waiter; rings that come while nobody waits are kept as one."""
@@ -35,6 +38,7 @@ class Live:
         chunks_done: Durable and journalled at the receiver.
         chunks_moved: Sent or received in this conversation.
         moved_bytes: The same in bytes, for the rate.
+        wire_bytes: What these chunks took on the wire: less where they are compressed.
         since: Monotonic time at which chunks began to move, seconds.
     """
 
@@ -42,7 +46,14 @@ class Live:
     chunks: int
     chunks_moved: int = 0
     moved_bytes: int = 0
+    wire_bytes: int = 0
     since: float = field(default_factory=time.monotonic)
+
+    def count(self, header: ChunkHeader) -> None:
+        """Count a chunk that was sent or received."""
+        self.chunks_moved += 1
+        self.moved_bytes += header.length
+        self.wire_bytes += header.wire_bytes
 
     def rate(self) -> float:
         """Return bytes a second since the beginning of this conversation."""
@@ -51,11 +62,17 @@ class Live:
 
 
 class Board:
-    """Who waits for news of which transfer, and what moves."""
+    """Who waits for news of which transfer, and what moves.
+
+    Attributes:
+        slow_links: Keys of peers towards whom the link was what held the last transfer back.
+    """
 
     def __init__(self) -> None:
+        self.slow_links: set[bytes] = set()
         self._bells: dict[str, set[Bell]] = {}
         self.live: dict[str, Live] = {}
+        self._wire_bytes: dict[str, int] = {}
         self.moved: set[str] = set()
 
     @contextmanager
@@ -86,6 +103,19 @@ class Board:
         finally:
             if self.live.get(transfer) is live:
                 del self.live[transfer]
+            total = self._wire_bytes.pop(transfer, 0) + live.wire_bytes
+            self._wire_bytes[transfer] = total  # the newest is the last
+            if len(self._wire_bytes) > limits.MAX_WIRE_COUNTS:
+                del self._wire_bytes[next(iter(self._wire_bytes))]
+
+    def wire_bytes(self, transfer: str) -> int | None:
+        """Return what chunks of a transfer took on the wire since the daemon started.
+
+        None if there were none, or MAX_WIRE_COUNTS other transfers have moved meanwhile.
+        """
+        live = self.live.get(transfer)
+        count = self._wire_bytes.get(transfer, 0) + (live.wire_bytes if live else 0)
+        return count or None
 
     def progress(self, transfer: str) -> None:
         """Note that a moving transfer has moved; the ticker tells it on."""

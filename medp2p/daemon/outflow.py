@@ -4,11 +4,13 @@ The trio thread only moves finished frames (net.link). What was hashed is journa
 too, so that a chunk is never sent twice with different bytes.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import trio
 
 from medp2p import digest, limits
+from medp2p.daemon.compressing import Pace
+from medp2p.daemon.packing import ChunkPacking, Packed, Room
 from medp2p.daemon.scheduler import ChunkScheduler
 from medp2p.daemon.station import Station
 from medp2p.errors import MedP2PError, SourceChangedError, SourceError
@@ -16,11 +18,29 @@ from medp2p.layout import FilePart, Layout
 from medp2p.net.link import ChunkSlot, Link
 from medp2p.parcel.reader import Reader, check_unchanged
 from medp2p.parcel.scan import Scan
-from medp2p.proto.frames import ChunkHeader
+from medp2p.proto.frames import PACKING_FEATURE, ChunkHeader, Packing
 from medp2p.proto.messages import Abort, Commit
 from medp2p.text import path_text
 from medp2p.vault import journal
 from medp2p.vault.store import Tx
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A chunk to be sent.
+
+    Attributes:
+        index: Which one.
+        slot: Its place in the link.
+        asked: How to compress it (daemon.packing).
+    """
+
+    index: int
+    slot: ChunkSlot
+    asked: Packing | None
+
+
+_Done = tuple[ChunkHeader, Packed | None]
 
 
 @dataclass
@@ -46,10 +66,20 @@ class Outflow:
     def __post_init__(self) -> None:
         self._key = digest.stream_key(self.salt)
         self._reader = Reader(self.scan, self.geometry)
+        agreed = self.link.conversation.agreed(PACKING_FEATURE)
+        slow = self.link.peer_key in self.station.board.slow_links
+        self._packing = ChunkPacking(
+            self._reader,
+            self.geometry,
+            Pace(trio.current_time(), slow=slow),
+            allowed=self.station.config.compression and agreed,
+        )
 
     def close(self) -> None:
-        """Let go of the source files."""
+        """Let go of the source files, and remember whether the link was slow."""
         self._reader.close()
+        slow_links, pace = self.station.board.slow_links, self._packing.pace
+        (slow_links.add if pace.on and pace.proved else slow_links.discard)(self.link.peer_key)
 
     async def send(self, ranges: list[tuple[int, int]]) -> bytes:
         """Send these chunks; return the root over all chunks of the transfer.
@@ -78,48 +108,50 @@ class Outflow:
 
     async def _pump(self, scheduler: ChunkScheduler) -> None:
         """Keep a few worker calls going; frames leave in the order of the scheduler."""
-        plains = [memoryview(bytearray(limits.CHUNK_BYTES)) for _ in range(limits.WORKERS)]
-        idle_in, idle_out = trio.open_memory_channel[memoryview](len(plains))
-        for plain in plains:
-            idle_in.send_nowait(plain)
+        idle_in, idle_out = trio.open_memory_channel[Room](limits.WORKERS)
+        for _ in range(limits.WORKERS):
+            idle_in.send_nowait(Room(bytearray(limits.CHUNK_BYTES)))
         failed: list[MedP2PError] = []
 
-        async def work(group: list[tuple[int, ChunkSlot]], plain: memoryview) -> None:
+        async def work(group: list[_Job], room: Room) -> None:
             # Cancelled before it began, the places would stay empty, and hold up an Abort.
             with trio.move_on_after(limits.CLEANUP_SECONDS, shield=True) as shield:
-                found, error = await trio.to_thread.run_sync(self._prepare, group, plain)
+                done, error = await trio.to_thread.run_sync(self._prepare, group, room)
             if shield.cancelled_caught:
                 return
-            for (index, slot), one in zip(group, found, strict=False):
-                self.link.push(slot)
-                self._sent(index, one)
+            for job, (header, packed) in zip(group, done, strict=False):
+                self.link.push(job.slot)
+                if packed is not None:
+                    self._packing.learn(packed)
+                self._sent(header)
             if error is not None:
                 failed.append(error)
                 self.failure = self.failure or error
                 # The first one's message is the last that leaves. A file that cannot be read
                 # just now ends the link, not the transfer: it is tried again.
                 if not failed[1:] and not isinstance(error, SourceError):
-                    group[len(found)][1].fail(_abort(error))
-            idle_in.send_nowait(plain)
+                    group[len(done)].slot.fail(_abort(error))
+            idle_in.send_nowait(room)
 
         async with trio.open_nursery() as nursery:
             while not failed and scheduler.left:
-                plain = await idle_out.receive()
+                room = await idle_out.receive()
                 try:
                     group = await self._reserve(scheduler)
                 except MedP2PError:
                     if failed:  # its Abort was the last thing to leave: that is the error to tell
                         break
                     raise
-                nursery.start_soon(work, group, plain)
+                nursery.start_soon(work, group, room)
                 if len(self._hashed) >= limits.JOURNAL_GROUP_BYTES // limits.CHUNK_BYTES:
                     await self._journal()
         if failed:
             raise failed[0]
 
-    async def _reserve(self, scheduler: ChunkScheduler) -> list[tuple[int, ChunkSlot]]:
+    async def _reserve(self, scheduler: ChunkScheduler) -> list[_Job]:
         """Take the next few chunks, and a place for each: as many as the link has room for now."""
-        group: list[tuple[int, ChunkSlot]] = []
+        group: list[_Job] = []
+        began = trio.current_time()
         most = await self.link.wait_places()
         while len(group) < most and (index := scheduler.next()) is not None:
             length = self.geometry.chunk_length(index)
@@ -129,27 +161,36 @@ class Outflow:
                     scheduler.put_back(index)
                     break
                 slot = await self.link.reserve_chunk(length)
-            group.append((index, slot))
+            group.append(_Job(index, slot, self._packing.next()))
+        now = trio.current_time()
+        self._packing.pace.placed(len(group), now, now - began)
         return group
 
-    def _prepare(
-        self, group: list[tuple[int, ChunkSlot]], plain: memoryview
-    ) -> tuple[list[bytes], MedP2PError | None]:
+    def _prepare(self, group: list[_Job], room: Room) -> tuple[list[_Done], MedP2PError | None]:
         """In a worker thread: whole chunks, from source files to ciphertext.
 
         Returns:
-            Their digests, as far as they are sealed, and what stopped it there.
+            Their headers, as far as they are sealed, and what stopped it there.
         """
-        done: list[bytes] = []
+        done: list[_Done] = []
         try:
-            for index, slot in group:
-                view = plain[: self.geometry.chunk_length(index)]
-                found = self._digest(index, view)
-                slot.seal(ChunkHeader(index, len(view), found), view)
-                done.append(found)
+            for job in group:
+                done.append(self._prepare_one(job, room))
         except MedP2PError as error:
             return done, error
         return done, None
+
+    def _prepare_one(self, job: _Job, room: Room) -> _Done:
+        view = memoryview(room.plain)[: self.geometry.chunk_length(job.index)]
+        header = ChunkHeader(job.index, len(view), self._digest(job.index, view))
+        if job.asked is None:
+            job.slot.seal(header, view)
+            return header, None
+        packed = self._packing.pack(job.index, room, len(view), job.asked)
+        if packed.packing is not Packing.NONE:
+            header = replace(header, packing=packed.packing, packed=len(packed.body))
+        job.slot.seal(header, packed.body)
+        return header, packed
 
     def _digest(self, index: int, view: memoryview) -> bytes:
         self._reader.read_chunk_into(index, view)
@@ -181,13 +222,12 @@ class Outflow:
         parts = self.geometry.segments(start, start + length)
         return sorted({part.index for part in parts if isinstance(part, FilePart)})
 
-    def _sent(self, index: int, found: bytes) -> None:
-        self._known[index] = found
-        self._hashed.append((index, found))
+    def _sent(self, header: ChunkHeader) -> None:
+        self._known[header.index] = header.digest
+        self._hashed.append((header.index, header.digest))
         live = self.station.board.live.get(self.transfer)
         if live is not None:
-            live.chunks_moved += 1
-            live.moved_bytes += self.geometry.chunk_length(index)
+            live.count(header)
 
     async def _journal(self) -> None:
         pairs, self._hashed = self._hashed, []

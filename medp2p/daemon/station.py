@@ -22,6 +22,7 @@ from medp2p.dicom.picture import PictureMaker
 from medp2p.model import Actor, State, transfer_id_to_bytes
 from medp2p.net.discovery import Discovery
 from medp2p.net.listen import ListenStats
+from medp2p.proto.frames import PACKING_FEATURE
 from medp2p.proto.messages import Hello
 from medp2p.vault import peers, transfers
 from medp2p.vault.durable import Files
@@ -135,7 +136,7 @@ class Station:
         """Return our first message to a peer for a conversation; it tells our rule for it."""
         return Hello(
             software=f"medp2p {__version__}",
-            features=FEATURES,
+            features=[*FEATURES, PACKING_FEATURE] if self.config.compression else FEATURES,
             run=self.run,
             sign_key=self.keys.sign_public,
             clock_ms=self.now_ms(),

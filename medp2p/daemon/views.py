@@ -60,6 +60,7 @@ def transfer(station: Station, row: TransferRow) -> Json:
         "bytes": row.file_bytes,
         "bytes_done": row.file_bytes if whole else row.file_bytes * min(done, chunks) // chunks,
         "rate": None if live is None else round(live.rate()),
+        "wire_bytes": station.board.wire_bytes(row.id),
         "root": None if row.root is None or not whole else row.root.hex(),
         "created": rfc3339(row.created_ms),
         "decided": when(row.decided_ms),

@@ -99,6 +99,17 @@ class Reader:
                 self._read_part(segment, view[position:end])
             position = end
 
+    def read_head(self, entry: int) -> bytes:
+        """Return the first bytes of an entry, COMPRESSION_HEAD_BYTES at most. Blocking.
+
+        Raises:
+            SourceChangedError, SourceError: As read_chunk_into.
+        """
+        size = min(self._scan.entries[entry].size, limits.COMPRESSION_HEAD_BYTES)
+        head = bytearray(size)
+        self._read_part(FilePart(entry, 0, size), memoryview(head))
+        return bytes(head)
+
     def _read_part(self, part: FilePart, view: memoryview) -> None:
         try:
             try:

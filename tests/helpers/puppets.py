@@ -21,7 +21,7 @@ from medp2p.net.dial import Identity, dial, tcp_route
 from medp2p.net.link import Link, ReceivedChunk, open_link
 from medp2p.net.listen import ListenStats, open_listeners, serve
 from medp2p.proto.facts import Statement, sign
-from medp2p.proto.frames import ChunkHeader
+from medp2p.proto.frames import ChunkHeader, Packing
 from medp2p.proto.messages import (
     Abort,
     Answer,
@@ -93,7 +93,8 @@ class Parcel:
 class Puppet:
     """Keys of a peer, and what can be said with them."""
 
-    def __init__(self) -> None:
+    def __init__(self, *features: str) -> None:
+        self.features = list(features)
         private = X25519PrivateKey.generate()
         self.identity = Identity(
             private.private_bytes_raw(), private.public_key().public_bytes_raw()
@@ -112,7 +113,7 @@ class Puppet:
         signing = Ed25519PrivateKey.from_private_bytes(self.signing)
         return Hello(
             software="puppet",
-            features=[],
+            features=self.features,
             run=self.run,
             sign_key=signing.public_key().public_bytes_raw(),
             clock_ms=1,
@@ -270,6 +271,14 @@ class Talk:
         slot = await self.link.reserve_chunk(len(chunk))
         header = ChunkHeader(index, len(chunk), said)
         slot.seal(header, memoryview(chunk))
+        self.link.push(slot)
+
+    async def packed(
+        self, index: int, length: int, said: bytes, body: bytes, packing: Packing = Packing.ZSTD
+    ) -> None:
+        """Send a chunk with any body that calls itself compressed."""
+        slot = await self.link.reserve_chunk(length)
+        slot.seal(ChunkHeader(index, length, said, packing, len(body)), memoryview(body))
         self.link.push(slot)
 
     async def chunks(self, parcel: Parcel, indexes: Sequence[int]) -> None:

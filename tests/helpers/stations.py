@@ -88,6 +88,7 @@ class Wire:
         dials: Connections made or tried.
         hold_at: No byte beyond so many is taken; None: all are.
         cut_at: Once so many have passed, all is cut and stays down.
+        pace: Bytes that pass in a second; None: as many as can.
         down: Nothing gets through, new connections neither.
         mute: Connections that end here stay open at the other side, which learns nothing.
         lost: Those connections; they are closed at the end of the test.
@@ -97,6 +98,7 @@ class Wire:
         self.sent = self.dials = 0
         self.hold_at: int | None = None
         self.cut_at: int | None = None
+        self.pace: float | None = None
         self.down = self.mute = False
         self.lost: list[ByteStream] = []
         self.streams: set[WiredStream] = set()
@@ -148,6 +150,8 @@ class WiredStream:
         wire = self._wire
         count = await self._inner.send_some(data[: await wire.allow(len(data))])
         wire.sent += count
+        if wire.pace is not None:
+            await trio.sleep(count / wire.pace)
         if wire.cut_at is not None and wire.sent >= wire.cut_at:
             wire.cut_at, wire.down = None, True
             await wire.cut()
@@ -449,10 +453,12 @@ class Lab:
     nursery: trio.Nursery
     all: list[Workstation] = field(default_factory=list)
 
-    def home(self, name: str, *, reserve: str = "0") -> Home:
-        """Make a home."""
+    def home(self, name: str, *, reserve: str = "0", compression: str = "off") -> Home:
+        """Make a home. Tests that count bytes on the wire want each of them to count."""
         home = init_home(self.folder / name, name=name, department="", place="", now_ms=now_ms())
         set_reserve(home, reserve)
+        with home.config_file.open("a") as config:
+            config.write(f'compression = "{compression}"\n')
         return home
 
     async def start(self, it: Workstation | Home, *, step: Step | None = None) -> Workstation:
@@ -475,9 +481,11 @@ class Lab:
             if each.up.is_set() and not each.stopped.is_set():
                 each.outbox.wake()
 
-    async def add(self, name: str, *, step: Step = nothing) -> Workstation:
+    async def add(
+        self, name: str, *, step: Step = nothing, compression: str = "off"
+    ) -> Workstation:
         """Make a home and start its daemon."""
-        return await self.start(self.home(name), step=step)
+        return await self.start(self.home(name, compression=compression), step=step)
 
     async def restart(self, it: Workstation, *, step: Step = nothing) -> None:
         """Stop a daemon and start a fresh one on its home and port."""
@@ -539,11 +547,14 @@ async def lab(folder: Path, *, seconds: float = 2 * SOON_SECONDS) -> AsyncIterat
 
 @asynccontextmanager
 async def pair_of(
-    folder: Path, *, accept: str = "auto"
+    folder: Path, *, accept: str = "auto", compression: tuple[str, str] = ("off", "off")
 ) -> AsyncIterator[tuple[Lab, Workstation, Workstation]]:
     """Two paired workstations "a" and "b"."""
     async with lab(folder) as it:
-        a, b = await it.add("a"), await it.add("b")
+        a, b = [
+            await it.add(name, compression=value)
+            for name, value in zip("ab", compression, strict=True)
+        ]
         await it.pair(a, b, accept=accept)
         yield it, a, b
 

@@ -22,7 +22,7 @@ def mark(number: int) -> None:
 
 async def main(folder: Path, sizes: list[int]) -> None:
     """Send one file of each size; before the first and after each stands a mark."""
-    async with pair_of(folder) as (it, a, _):
+    async with pair_of(folder, compression=("auto", "auto")) as (it, a, _):
         sources = [
             it.source(f"study-{number}", {"large": size}) for number, size in enumerate(sizes)
         ]

@@ -85,6 +85,7 @@ def test_empty_file_means_defaults(path: Path) -> None:
 def test_all_keys(path: Path) -> None:
     path.write_text(
         'name = "a"\ndepartment = "b"\nplace = "c"\nlisten = "127.0.0.1:0"\nmdns = false\n'
+        'compression = "off"\n'
         'reserve = 0\nwait-for-peer = "90 minutes"\nkeep-details = "1 week"\n'
         'expire-after = "3 days"\nundecided-stat = "90 seconds"\nundecided-routine = "8 hours"\n'
         'page-idle = "5 minutes"\nnotify = true\n'
@@ -94,6 +95,7 @@ def test_all_keys(path: Path) -> None:
     config = load_config(path)
     assert config.listen == ("127.0.0.1", 0)
     assert not config.mdns
+    assert not config.compression
     assert config.reserve_bytes == 0
     assert config.reserve_for(10**15) == 0
     assert config.wait_for_peer_seconds == 5400
@@ -135,6 +137,8 @@ def test_a_command_as_a_table_and_as_words(path: Path) -> None:
         ("release.scan = 5", "'release.scan' must be text, or a list"),
         ("release.scan = 'a \"b'", "'release.scan' No closing quotation"),
         ('mdns = "yes"', "'mdns' must be true or false"),
+        ("compression = true", '\'compression\' must be "auto" or "off"'),
+        ("compression = 'on'", '\'compression\' must be "auto" or "off"'),
         ("listen = 17820", "'listen' must be text"),
         ('listen = "10.0.0.1:99999"', "'listen' is port 99999"),
         ('name = ""', "'name' must not be empty"),
