@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from medp2p import limits
 from medp2p.errors import LocalProtocolError, SealBrokenError, StoreError
+from medp2p.vault import kernel
 from medp2p.vault.age_header import (
     NONCE_BYTES,
     TAG_BYTES,
@@ -114,6 +115,15 @@ class SealReader:
                         take -= take % CHUNK
                     self._read_chunks(descriptor, index, view[at : at + take])
                 at += take
+
+    def forget(self, offset: int, length: int) -> None:
+        """Tell the system that plain bytes that were read need not stay in its cache.
+
+        What is written next gets that memory, which is warm, and not fresh one. Only a hint.
+        """
+        start = self._base + offset // CHUNK * SEALED_CHUNK
+        with self._descriptor.use() as descriptor:
+            kernel.drop_cached(descriptor, start, sealed_bytes(length))
 
     def close(self) -> None:
         """Close the file once no read is under way; may be called again."""

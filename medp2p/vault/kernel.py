@@ -8,6 +8,8 @@ import ctypes
 import errno
 import os
 import sys
+from contextlib import suppress
+from functools import cache
 
 _RENAME_NOREPLACE = 1  # linux/fs.h
 _SYNC_FILE_RANGE_WRITE = 2  # linux/fs.h
@@ -93,9 +95,24 @@ def start_writeback(descriptor: int, offset: int, length: int) -> None:
         )
 
 
+def drop_cached(descriptor: int, offset: int, length: int) -> None:
+    """Tell the system that it need not keep a range of a file in its cache any longer.
+
+    Only a hint, about pages that are on the disk already.
+
+    Source: posix_fadvise(2).
+    """
+    if hasattr(os, "posix_fadvise"):
+        with suppress(OSError):
+            os.posix_fadvise(descriptor, offset, length, os.POSIX_FADV_DONTNEED)
+
+
 def _libc_function(name: str) -> "ctypes._NamedFuncPointer | None":
-    if not sys.platform.startswith("linux"):
-        return None
+    return _loaded(name) if sys.platform.startswith("linux") else None
+
+
+@cache
+def _loaded(name: str) -> "ctypes._NamedFuncPointer | None":
     try:
         return getattr(ctypes.CDLL(None, use_errno=True), name)  # type: ignore[no-any-return]
     except (OSError, AttributeError):

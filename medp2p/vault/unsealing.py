@@ -92,6 +92,8 @@ class Unsealing:
         """In a worker thread: the whole of a chunk."""
         view = buffer[: self.layout.chunk_length(index)]
         self.reader.read_into(index * limits.CHUNK_BYTES, view)
+        if write is not None:  # what is written needs as much memory as was read
+            self.reader.forget(index * limits.CHUNK_BYTES, len(view))
         digest = chunk_digest(self.key, index, view)
         self._take(index, view, write)
         return digest

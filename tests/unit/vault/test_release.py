@@ -8,6 +8,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -463,6 +464,25 @@ def test_a_small_file_costs_four_calls_and_no_flush_of_its_own(
     assert more["open"] == more["utime"] == more["close"] == 500
     assert more["pwrite"] <= 500 + sealed.layout.chunk_count - 1
     assert sum(more.values()) - more["pwrite"] <= 3 * 500 + 1  # one more name was taken
+
+
+def test_what_a_release_has_read_does_not_stay_in_the_cache(
+    study: Sealed, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ranges: list[tuple[int, int]] = []
+
+    def note(descriptor: int, offset: int, length: int, advice: int) -> None:
+        assert advice == os.POSIX_FADV_DONTNEED
+        ranges.append((offset, offset + length))
+
+    monkeypatch.setattr(os, "posix_fadvise", note)
+    check(study)
+    assert not ranges  # whoever verifies may release next
+    let_go(study, target)
+    ranges.sort()
+    assert len(ranges) == study.layout.chunk_count
+    assert all(end == start for (_, end), (start, _) in pairwise(ranges))
+    assert ranges[-1][1] == study.path.stat().st_size
 
 
 def _counted(calls: "Counter[str]", name: str, function: Callable[..., Any]) -> Callable[..., Any]:
