@@ -6,12 +6,12 @@ memory to a child; nothing lies in clear on the disk. Blocking; for worker threa
 
 import hashlib
 import itertools
-import queue
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from medp2p import limits
 from medp2p.dicom import checks
@@ -25,36 +25,38 @@ from medp2p.model import Kind
 from medp2p.vault.age import SealReader
 
 
-@dataclass
 class Inspectors:
     """Children for looking at sealed files, apart from those that look at sources.
 
-    A child is warm for the next look; idle ones are ended when nothing is left to do.
+    A child stays warm for the next look: to start one takes longer than 600 headers.
     """
 
-    idle: "queue.SimpleQueue[Inspector]" = field(default_factory=queue.SimpleQueue)
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        #: With the time of its last look; the last used one is at the end, and is lent first.
+        self._idle: list[tuple[float, Inspector]] = []
 
     @contextmanager
     def lend(self) -> Iterator[Inspector]:
         """Lend one to a thread; one in which something failed is not kept."""
-        try:
-            child = self.idle.get_nowait()
-        except queue.Empty:
-            child = Inspector()
+        with self._lock:
+            child = self._idle.pop()[1] if self._idle else Inspector()
         try:
             yield child
         except BaseException:
             child.close()
             raise
-        self.idle.put(child)
+        with self._lock:
+            self._idle.append((time.monotonic(), child))
 
-    def close(self) -> None:
-        """End all that are idle; blocks for a moment."""
-        while True:
-            try:
-                self.idle.get_nowait().close()
-            except queue.Empty:
-                return
+    def close(self, idle_seconds: float = 0.0) -> None:
+        """End all that have been idle for so long; blocks for a moment."""
+        until = time.monotonic() - idle_seconds
+        with self._lock:
+            over = [child for since, child in self._idle if since <= until]
+            self._idle = [one for one in self._idle if one[0] > until]
+        for child in over:
+            child.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

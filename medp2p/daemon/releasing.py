@@ -90,9 +90,8 @@ async def run_rules(station: Station, told: Callable[[bytes], None]) -> None:
                     if ready and len(busy) < _AT_A_TIME:
                         busy.add(transfer)
                         nursery.start_soon(release, transfer, order, actor)
-                if not busy:
-                    await trio.to_thread.run_sync(inspectors.close)
-                with trio.move_on_after(limits.CHECK_AGAIN_SECONDS):
+                await trio.to_thread.run_sync(inspectors.close, limits.DICOM_IDLE_SECONDS)
+                with trio.move_on_after(limits.DICOM_IDLE_SECONDS):
                     await station.release_bell.wait()
     finally:
         inspectors.close()

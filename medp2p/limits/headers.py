@@ -40,6 +40,8 @@ DICOM_QUESTION_BYTES = DICOM_MAX_HEAD_BYTES + 64 * KIB
 DICOM_ANSWER_BYTES = 16 * MIB
 #: Children that read headers: two cores are what a workstation has to spare.
 DICOM_CHILDREN = 2
+#: A child of the receiver stays for the next study so long (40 MB); to start one takes 0.2 s.
+DICOM_IDLE_SECONDS = 300.0
 #: Files that one of them is asked about at a time: some MB, and a few words of progress a second.
 DICOM_BATCH_FILES = 128
 #: Files whose facts are kept in memory, for the next send of the same folder: some 50 MB.
