@@ -125,6 +125,17 @@ def _options(dataset: FileDataset, file: BinaryIO, syntax: UID) -> dict[str, Any
     return options
 
 
+class _PanicsAreErrors:
+    """A panic in Rust (pylibjpeg-rle) comes as what is no Exception; behind this it is one."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None and not isinstance(error, Exception):
+            raise RuntimeError("a decoder panicked") from error
+
+
 def _decode(
     syntax: UID, source: Any, options: dict[str, Any], frame: int, bits: int
 ) -> tuple[NDArray[Any], str]:
@@ -143,10 +154,13 @@ def _decode(
     start = None if isinstance(source, Dataset) else source.tell()
     for plugin in plugins:
         try:
-            stored, told = decoder.as_array(source, index=frame, decoding_plugin=plugin, **options)
+            with _PanicsAreErrors():
+                stored, told = decoder.as_array(
+                    source, index=frame, decoding_plugin=plugin, **options
+                )
         except (MemoryError, OSError):
             raise
-        except BaseException:  # noqa: BLE001  a panic in Rust is no Exception; others may read it
+        except Exception:  # noqa: BLE001  another library may read what this one does not
             if start is not None:
                 source.seek(start)
             continue

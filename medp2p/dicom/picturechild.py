@@ -138,7 +138,7 @@ def _answer(source: BinaryIO, sink: BinaryIO, question: Question, render: Any) -
         )
     except MemoryError:
         return Done("large")
-    except BaseException as error:  # noqa: BLE001  foreign bytes, and five libraries that read them
+    except Exception as error:  # noqa: BLE001  foreign bytes, and five libraries that read them
         if file.exhausted:
             return Done("large")
         return Done(str(getattr(error, "why", "damaged")))
