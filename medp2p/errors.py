@@ -62,9 +62,17 @@ class HandshakeError(MedP2PError):
 
 
 class UntrustedPeerError(MedP2PError):
-    """Someone whose key is not pinned asked for a session."""
+    """Someone whose key is not pinned asked for a session.
+
+    Attributes:
+        key: The X25519 key that it proved to own, if it is known.
+    """
 
     code = "untrusted-peer"
+
+    def __init__(self, text: str, *, hint: str | None = None, key: bytes | None = None) -> None:
+        super().__init__(text, hint=hint)
+        self.key = key
 
 
 class VersionError(MedP2PError):

@@ -163,14 +163,15 @@ class Ledger:
 
     # --- strangers ------------------------------------------------------------------------
 
-    def note_stranger(self, address: str, reason: str) -> None:
+    def note_stranger(self, address: str, reason: str, key: bytes | None = None) -> None:
         """Count a refused connection; never waits, and nothing is written before summarising.
 
         Args:
             address: IP address without port.
             reason: One of our own words; nothing that the stranger said.
+            key: X25519 key that it proved to own, if it came so far.
         """
-        self.refusals.note(address, reason)
+        self.refusals.note(address, reason, key)
         with self._strangers_lock:
             if len(self._strangers) >= MAX_STRANGER_ROWS:
                 address = log.OTHERS

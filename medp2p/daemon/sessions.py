@@ -100,7 +100,7 @@ class Sessions:
         """Serve a session that a pinned peer has opened (net.listen calls this)."""
         peer = await self.peer(link.peer_key)
         if peer is None:
-            raise UntrustedPeerError("its pin was removed meanwhile")
+            raise UntrustedPeerError("its pin was removed meanwhile", key=link.peer_key)
         await self._station.read(greeting.refuse_clones, peer)
         session = await self._greeted(link, peer, ours=False)
         self.on_arrival(peer.noise_key, link.hello.kind)
@@ -160,7 +160,9 @@ class Sessions:
                 await same.over.wait()
             # No await from here to the entry: of two that waited, the later one retires the other.
             if session.peer.noise_key not in self._station.pins:
-                raise UntrustedPeerError("its pin was removed meanwhile")
+                raise UntrustedPeerError(
+                    "its pin was removed meanwhile", key=session.peer.noise_key
+                )
             self._held[session.place] = session
             yield
         finally:

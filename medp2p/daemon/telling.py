@@ -62,7 +62,11 @@ async def _nearby(station: Station) -> None:
 
 async def _refusals(station: Station) -> None:
     """Raise alarms about refused handshakes, a few together: the listener cannot wait for it."""
+
+    def is_known(key: bytes) -> bool:
+        return key in station.pins or key == station.keys.noise_public
+
     while True:
         await trio.sleep(limits.REFUSED_LOOK_SECONDS)
-        if texts := station.ledger.refusals.take():
+        if texts := station.ledger.refusals.take(is_known):
             await station.write(station.ledger.alarm_refusals, texts)

@@ -50,9 +50,14 @@ NEARBY_SECONDS = 2.0
 STATUS_SECONDS = 30.0
 #: Wrong tokens are noted at most so often, with their count.
 PAGE_REFUSED_SECONDS = 60.0
-#: Refused handshakes become alarms within this time, an address at most once in the second one,
-#: and so many addresses in it; all others are one.
-REFUSED_LOOK_SECONDS = 10.0
+#: A refused handshake is no alarm before this time: who is paired by hand is refused until the
+#: other side has entered its key too. What shows no key is one if it goes on for so long: a peer
+#: that waits calls again within 60 s. What comes more seldom than in the second time is forgotten.
+REFUSED_WAIT_SECONDS = 30.0
+REFUSED_LASTING_SECONDS = 600.0
+#: Such alarms are looked for so often, an address is told at most once in the second time, and so
+#: many addresses in it; all others are one.
+REFUSED_LOOK_SECONDS = 5.0
 REFUSED_AGAIN_SECONDS = 86400
 MAX_REFUSED_TOLD = 8
 #: A notice on the desktop waits so long for what comes with it, or is decided at once by a rule.

@@ -187,9 +187,9 @@ async def answer_session(
     noise.read_untrusted(await read_message(stream))
     peer_key = noise.remote_static or b""
     if peer_key == identity.noise_public:
-        raise UntrustedPeerError("this workstation dialled itself")
+        raise UntrustedPeerError("this workstation dialled itself", key=peer_key)
     if not is_pinned(peer_key):
-        raise UntrustedPeerError("the initiator's key is not pinned")
+        raise UntrustedPeerError("the initiator's key is not pinned", key=peer_key)
     mine, undercut = versions, None
     try:
         mine = _not_below(lowest_version(peer_key), versions)

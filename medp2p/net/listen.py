@@ -46,6 +46,9 @@ __all__ = ["ListenStats", "Listener", "open_listeners", "serve"]
 
 log = logging.getLogger(__name__)
 
+#: Told of who was refused: host, a word for why, and the key that it showed, if any.
+OnStranger = Callable[[str, str, bytes | None], None]
+
 
 class Listener(Protocol):
     """What connections come from: a ``trio.SocketListener``, or a fake."""
@@ -81,7 +84,7 @@ async def serve(
     on_session: Callable[[Link], Awaitable[None]],
     on_pairing: Callable[[Link, bytes, bytes], Awaitable[None]] | None = None,
     pairing_open: Callable[[], bool] = lambda: True,
-    on_stranger: Callable[[str, str], None] = lambda address, reason: None,
+    on_stranger: OnStranger = lambda address, reason, key: None,
     on_version: Callable[[bytes, VersionError], None] = lambda peer_key, error: None,
     lowest_version: Callable[[bytes], int] = lambda peer_key: PROTOCOL_LOWEST,
     stats: ListenStats | None = None,
@@ -100,7 +103,7 @@ async def serve(
         pairing_open: Whether pairing is answered at all now; if not, it looks like junk.
         on_stranger: Told the host and a word for each connection that came to nothing:
             "silent", "gone", "junk", "wrong-key", "unknown-key", "no-hello", "version",
-            "crowded".
+            "crowded"; and, with "unknown-key", the key.
         on_version: Told of a pinned key with which no version is in common; the handshake's
             first message, which this rests on, can be a replayed one.
         lowest_version: Highest version that was ever spoken with that peer.
@@ -138,7 +141,7 @@ class _Server:
     on_session: Callable[[Link], Awaitable[None]]
     on_pairing: Callable[[Link, bytes, bytes], Awaitable[None]] | None
     pairing_open: Callable[[], bool]
-    on_stranger: Callable[[str, str], None]
+    on_stranger: OnStranger
     on_version: Callable[[bytes, VersionError], None]
     lowest_version: Callable[[bytes], int]
     stats: ListenStats
@@ -190,7 +193,8 @@ class _Server:
         if attempt.link is not None:
             await self._run_session(attempt.link)
         elif attempt.channel is None:
-            self.on_stranger(host, "crowded" if attempt.stranger.crowded else attempt.reason)
+            reason = "crowded" if attempt.stranger.crowded else attempt.reason
+            self.on_stranger(host, reason, attempt.key)
 
     async def _identify(self, attempt: "_Attempt") -> None:
         """Find out who is there; everyone but a pinned peer is met with silence."""
@@ -203,8 +207,8 @@ class _Server:
         except VersionError:
             attempt.reason = "version"
             return
-        except UntrustedPeerError:
-            attempt.reason = "unknown-key"
+        except UntrustedPeerError as error:
+            attempt.reason, attempt.key = "unknown-key", error.key
         except HandshakeError:
             attempt.reason = "wrong-key"
         except RemoteProtocolError:
@@ -268,11 +272,13 @@ class _Attempt:
         reason: Why it would be refused if it ended now.
         link: A session, the initiator's hello heard.
         channel: A pairing channel.
+        key: X25519 key that was proved and is not pinned.
     """
 
     stream: ByteStream
     stranger: Stranger = field(default_factory=partial(Stranger, ""))
     reason: str = "silent"
+    key: bytes | None = None
     link: Link | None = None
     channel: PairingChannel | None = None
 

@@ -326,6 +326,7 @@ async def test_a_refused_handshake_is_an_alarm(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "REFUSED_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(limits, "REFUSED_WAIT_SECONDS", 0.2)
     async with pair_of(tmp_path) as (it, a, b):
         await b.desk.remove_peer(ANNA, "a")  # it calls on, and is unknown there now
         await a.send("b", it.source("study", {"one": b"x"}))
@@ -333,3 +334,19 @@ async def test_a_refused_handshake_is_an_alarm(
         (alarm,) = (await b.desk.overview(30))["alarms"]
         assert alarm["kind"] == "refused-handshake"
         assert "127.0.0.1" in alarm["text"]
+
+
+async def test_who_is_paired_a_moment_later_is_no_alarm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "REFUSED_LOOK_SECONDS", 0.05)
+    async with pair_of(tmp_path) as (it, a, b):
+        removed = await b.desk.remove_peer(ANNA, "a")
+        transfer = await a.send("b", it.source("study", {"one": b"x"}))
+        refusals = b.station.ledger.refusals
+        await until(lambda: bool(refusals._seen), "a refusal")
+        await b.desk.add_peer(ANNA, "a", removed["peer_id"], [])
+        monkeypatch.setattr(limits, "REFUSED_WAIT_SECONDS", 0.0)
+        await until(lambda: not refusals._seen, "the look at it")
+        assert b.alarms() == []
+        del transfer

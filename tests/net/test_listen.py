@@ -73,7 +73,7 @@ async def serving(**options: object) -> AsyncIterator[Serving]:
         "is_pinned": lambda key: key == A.noise_public,
         "make_hello": answer,
         "on_session": here.idle_session,
-        "on_stranger": lambda address, reason: here.strangers.append((address, reason)),
+        "on_stranger": lambda address, reason, key: here.strangers.append((address, reason)),
         "stats": here.stats,
     }
     async with trio.open_nursery() as nursery:
@@ -160,6 +160,19 @@ async def test_who_goes_by_himself_frees_his_place_at_once(autojump_clock: MockC
                 await trio.testing.wait_all_tasks_blocked()
             assert trio.current_time() == start
             assert here.strangers == [("10.0.0.1", "gone"), ("10.0.0.1", "unknown-key")]
+
+
+async def test_the_key_of_a_stranger_is_told(autojump_clock: MockClock) -> None:
+    """It was proved: who has paired the two by now knows that it was no stranger."""
+    keys: list[bytes | None] = []
+    with trio.fail_after(3600):
+        async with serving(on_stranger=lambda *told: keys.append(told[2])) as here:
+            for data in (first_message(C), first_message(A), b"x" * 50):
+                stream = here.listener.connect()
+                await send_all(stream, data)
+                await said(stream)
+                await trio.testing.wait_all_tasks_blocked()
+    assert keys == [C.noise_public, None, None]
 
 
 @pytest.mark.parametrize("data", [first_message(A), first_message(C), b"x" * 50])
