@@ -96,6 +96,9 @@ class Station:
     pins: set[bytes] = field(default_factory=set)
     versions: dict[bytes, int] = field(default_factory=dict)
     auto_release: set[bytes] = field(default_factory=set)
+    #: Released folders that the last look missed and that are not noted as gone yet: number ->
+    #: when it was released.
+    gone_folders: dict[int, int] = field(default_factory=dict)
     pins_changed: Bell = field(default_factory=Bell)
     #: Set by the outbox: there are new facts for the peer with this key.
     call_peer: Callable[[bytes], None] = lambda key: None

@@ -6,6 +6,8 @@ back keeps nothing. The sealed transfer stays, so a clock that runs ahead loses 
 """
 
 import logging
+from collections.abc import Iterable
+from dataclasses import replace
 
 import msgspec
 import trio
@@ -90,14 +92,24 @@ def _withdrawn(tx: Tx, station: Station, row: ReleaseRow, done: Withdrawn) -> No
 
 
 async def released(station: Station) -> list[Json]:
-    """Return every folder released, the newest first; those that are gone for a while yet."""
-    await look_after(station)
+    """Return every folder released, the newest first; those that are gone for a while yet.
+
+    Only looks: what it finds gone is noted when the house is kept.
+    """
+    station.gone_folders = await _look(station)
     return await station.read(newest, station)
 
 
 def newest(tx: Tx, station: Station, limit: int = -1) -> list[Json]:
     """Return the folders released last, as they were when somebody last looked."""
-    return [_view(tx, station, row) for row in releases.all(tx, limit)]
+    return [_view(tx, station, _seen(station, row)) for row in releases.all(tx, limit)]
+
+
+def _seen(station: Station, row: ReleaseRow) -> ReleaseRow:
+    """Return a row as the last look found it, though that may not be noted yet."""
+    if row.number not in station.gone_folders or row.over not in (None, releases.KEPT):
+        return row
+    return replace(row, over=releases.GONE, over_ms=station.now_ms())
 
 
 def _view(tx: Tx, station: Station, row: ReleaseRow) -> Json:
@@ -126,27 +138,36 @@ def _view(tx: Tx, station: Station, row: ReleaseRow) -> Json:
 
 
 async def look_after(station: Station) -> None:
-    """Find out which folders are gone, as somebody has moved or removed them."""
+    """Note which folders are gone, as somebody has moved or removed them."""
+    gone = await _look(station)
+    if gone:
+        await station.write(_gone, station, gone)
+    station.gone_folders = {}
 
-    def look() -> list[int]:
+
+async def _look(station: Station) -> dict[int, int]:
+    """Find out which folders are gone: their numbers, and when each was released."""
+
+    def look() -> dict[int, int]:
         with station.store.read() as tx:
-            rows = [(row.number, _folder(tx, station, row)) for row in releases.there(tx)]
-        gone = []
-        for number, folder in rows:
+            rows = [(row, _folder(tx, station, row)) for row in releases.there(tx)]
+        gone = {}
+        for row, folder in rows:
+            # What waits for its time is looked for again then: it may lie on a mount that is away.
+            if folder is None or (row.until_ms is not None and row.over is None):
+                continue
             try:
-                if folder is not None and not is_there(folder):
-                    gone.append(number)
+                if not is_there(folder):
+                    gone[row.number] = row.released_ms
             except MedP2PError:
                 continue  # a mount that is away, say
         return gone
 
-    gone: list[int] = []
     with trio.move_on_after(limits.RELEASED_LOOK_SECONDS):  # a dead mount holds nobody up
-        gone = await trio.to_thread.run_sync(
+        return await trio.to_thread.run_sync(
             look, limiter=station.walk_limiter, abandon_on_cancel=True
         )
-    if gone:
-        await station.write(_gone, station, gone)
+    return {}
 
 
 def _folder(tx: Tx, station: Station, row: ReleaseRow) -> bytes | None:
@@ -156,12 +177,10 @@ def _folder(tx: Tx, station: Station, row: ReleaseRow) -> bytes | None:
         return None
 
 
-def _gone(tx: Tx, station: Station, numbers: list[int]) -> None:
-    known = {row.number: row for row in releases.there(tx)}
-    for number in numbers:
-        # What waits for its time is looked for again then: it may lie on a mount that is away.
-        if number in known and (known[number].until_ms is None or known[number].over is not None):
-            releases.finish(tx, number, releases.GONE, station.now_ms())
+def _gone(tx: Tx, station: Station, numbers: Iterable[int]) -> None:
+    known = {row.number for row in releases.there(tx)}
+    for number in known.intersection(numbers):
+        releases.finish(tx, number, releases.GONE, station.now_ms())
 
 
 def forget(tx: Tx, before_ms: int) -> None:
@@ -173,4 +192,8 @@ def counts(tx: Tx, station: Station) -> Json:
     """Return how many folders there are, and how many are old; without looking at the disk."""
     before = station.now_ms() - 1000 * station.config.released_old_seconds
     there, old = releases.count(tx, before)
-    return {"folders": there, "old": old}
+    gone = station.gone_folders.values()
+    return {
+        "folders": max(0, there - len(gone)),
+        "old": max(0, old - sum(released_ms < before for released_ms in gone)),
+    }

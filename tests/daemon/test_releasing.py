@@ -13,14 +13,14 @@ import pytest
 import trio
 from blake3 import blake3
 
-from medp2p.daemon import checking, opening, queueing, releasing, scanning
+from medp2p.daemon import checking, opening, queueing, releasing, scanning, withdrawing
 from medp2p.daemon.home import Home
 from medp2p.daemon.judging import Order
 from medp2p.daemon.station import RULE, Station
 from medp2p.dicom.label import Label, encode_label
 from medp2p.errors import CheckRefusedError, ConflictError, NotFoundError, UsageError
 from medp2p.model import Actor, State
-from medp2p.vault import transfers
+from medp2p.vault import releases, transfers
 from medp2p.vault.store import Tx
 from medp2p.vault.transfers import TransferRow
 from medp2p.vault.withdrawal import Kept
@@ -729,6 +729,34 @@ async def test_old_folders_are_counted_until_they_are_gone(tmp_path: Path) -> No
         (row,) = await b.desk.released()
         assert (row["state"], row["old"]) == ("gone", False)
         assert (await b.desk.status())["released"] == {"folders": 0, "old": 0}
+        (tmp_path / "elsewhere").rename(folder)  # a mount that was away
+        (row,) = await b.desk.released()
+        assert (row["state"], row["old"]) == ("there", True)
+        assert (await b.desk.status())["released"] == {"folders": 1, "old": 1}
+
+
+async def test_to_ask_for_released_folders_changes_nothing(tmp_path: Path) -> None:
+    """It is read by GET; what is gone is noted when the house is kept."""
+    async with pair_of(tmp_path) as (it, a, b):
+        transfer = await a.send("b", study(it))
+        await b.until(transfer, State.SEALED)
+        folder = await b.released(transfer, tmp_path / "out")
+        folder.rename(tmp_path / "elsewhere")
+        write = b.station.write
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(b.station, "write", None)
+            (row,) = await b.desk.released()
+        assert row["state"] == "gone"
+        assert [row.over for row in _releases(b)] == [None]
+        assert b.station.write == write
+        await withdrawing.look_after(b.station)
+        assert [row.over for row in _releases(b)] == ["gone"]
+        assert (await b.desk.status())["released"] == {"folders": 0, "old": 0}
+
+
+def _releases(b: Workstation) -> list[releases.ReleaseRow]:
+    with b.station.store.read() as tx:
+        return releases.all(tx)
 
 
 @pytest.mark.parametrize("step", ["release-rename", "release-sweep"])
