@@ -52,7 +52,6 @@ class Faults:
     found: list[str] = field(default_factory=list)
     refused: set[int] = field(default_factory=set)
     outages: bool = False
-    _origins: set[str] = field(default_factory=set)
 
     def expect(self, *statuses: int, outages: bool = False) -> None:
         """Let answers of these HTTP statuses pass, and connections that break."""
