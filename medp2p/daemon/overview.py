@@ -95,11 +95,13 @@ def overview(tx: Tx, station: Station, limit: int) -> Json:
         "outbox": [shown.view(row) for row in transfers.list(tx, Direction.OUT, limit=limit)],
         "released": withdrawing.newest(tx, station, limit),
         "alarms": list(station.ledger.alarms(tx, open_only=True)),
-        "audit": station.ledger.list(tx, limits.OVERVIEW_AUDIT),
+        "audit": station.ledger.list(tx, limits.OVERVIEW_AUDIT, in_clear=True),
         "targets": targeting.listed(tx),
         "totals": {
-            side.value: transfers.count(tx, direction=side)
-            for side in (Direction.IN, Direction.OUT)
+            "in": transfers.count(tx, direction=Direction.IN),
+            "out": transfers.count(tx, direction=Direction.OUT),
+            "waiting": len(waiting)
+            + max(0, transfers.count_waiting(tx) - limits.MAX_WAITING_SHOWN),
         },
     }
 

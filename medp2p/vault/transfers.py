@@ -261,19 +261,30 @@ def held(tx: Tx, limit: int) -> builtins.list[TransferRow]:
     return [_decode(row) for row in rows]
 
 
+_WAITING = (
+    "direction = 'in' AND (state = 'offered' OR (state IN ('sealed', 'expiring')"
+    " AND released_ms IS NULL)"
+    " OR (held IS NOT NULL AND state IN ('sealed', 'expiring', 'released')))"
+)
+
+
 def waiting(tx: Tx, limit: int) -> builtins.list[TransferRow]:
     """Return incoming transfers about which a person may have to decide, at most so many.
 
-    Undecided, whole and never released, or released and held; urgent ones first, then the newest.
+    Undecided, whole and never released, or released and held. Urgent ones first, then those for
+    which somebody elsewhere waits, then what is held; of each the newest.
     """
-    whole = (State.SEALED, State.EXPIRING)
     sql = (
-        f"{_SELECT} WHERE direction = 'in' AND (state = 'offered' OR (state IN (?, ?)"
-        " AND released_ms IS NULL) OR (held IS NOT NULL AND state IN (?, ?, ?)))"
-        " ORDER BY priority = 'stat' DESC, number DESC LIMIT ?"
+        f"{_SELECT} WHERE {_WAITING} ORDER BY priority = 'stat' DESC, state = 'offered' DESC,"
+        " held IS NOT NULL DESC, number DESC LIMIT ?"
     )
-    rows = tx.execute(sql, (*whole, *whole, State.RELEASED, limit))
-    return [_decode(row) for row in rows]
+    return [_decode(row) for row in tx.execute(sql, (limit,))]
+
+
+def count_waiting(tx: Tx) -> int:
+    """Return how many there are of those."""
+    sql = f"SELECT count(*) FROM transfers WHERE {_WAITING}"  # noqa: S608 - a constant
+    return int(tx.execute(sql).fetchone()[0])
 
 
 def under_way(tx: Tx, limit: int) -> builtins.list[TransferRow]:

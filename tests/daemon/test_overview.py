@@ -42,7 +42,7 @@ def held(code: str) -> str:
 
 def test_an_empty_workstation(station: Station) -> None:
     found = seen(station)
-    assert found["totals"] == {"in": 0, "out": 0}
+    assert found["totals"] == {"in": 0, "out": 0, "waiting": 0}
     for key in ("waiting", "active", "inbox", "outbox", "released", "alarms", "targets"):
         assert found[key] == []
     assert [peer["name"] for peer in found["peers"]] == ["b"]
@@ -113,6 +113,19 @@ def test_urgent_ones_come_first_then_the_newest(station: Station) -> None:
     assert waiting == [new_stat, old_stat, *routine[::-1]]
 
 
+def test_what_others_wait_for_is_not_crowded_out(station: Station) -> None:
+    """More are sealed than are shown: an offer and a hold before them stand in front."""
+    with station.store.write() as tx:
+        hold = add(tx, station, state=State.SEALED, held=held("label-differs"))
+        offer = add(tx, station)
+        for _ in range(limits.MAX_WAITING_SHOWN):
+            last = add(tx, station, state=State.SEALED, patients=None)
+    found = seen(station)
+    assert [row["id"] for row in found["waiting"]][:3] == [offer, hold, last]
+    assert len(found["waiting"]) == limits.MAX_WAITING_SHOWN
+    assert found["totals"]["waiting"] == limits.MAX_WAITING_SHOWN + 2
+
+
 def test_what_moves_comes_before_what_waits(station: Station) -> None:
     states = [State.QUEUED, State.SENDING, State.WAITING, State.RECALLING, State.OFFERED]
     with station.store.write() as tx:
@@ -143,7 +156,7 @@ def test_everything_is_bounded(station: Station) -> None:
     assert len(found["active"]) == limits.MAX_ACTIVE_SHOWN
     assert [len(found["inbox"]), len(found["outbox"])] == [7, 7]
     more = limits.MAX_WAITING_SHOWN + 5
-    assert found["totals"] == {"in": more, "out": more}
+    assert found["totals"] == {"in": more, "out": more, "waiting": more}
     assert found["status"]["undecided"] == more
 
 
@@ -214,6 +227,14 @@ def test_alarms_are_there_until_acknowledged(station: Station) -> None:
         station.ledger.acknowledge(tx, ANNA, number)
     assert seen(station)["alarms"] == []
     assert [row["event"] for row in seen(station)["audit"]] == ["alarm", "acknowledge"]
+
+
+def test_the_newest_records_have_no_patient_facts(station: Station) -> None:
+    """The page shows them without: they are not even opened."""
+    with station.store.write() as tx:
+        station.ledger.record(tx, event="preview", actor=ANNA, patient={"studies": ["1.2.3"]})
+    (record,) = seen(station)["audit"]
+    assert "1.2.3" not in json.dumps(record)
 
 
 # --- live ---------------------------------------------------------------------------------
