@@ -60,13 +60,16 @@ class BufferPool:
         if id(buffer) not in self._lent:
             raise LocalProtocolError("buffer released twice")
         self._lent.remove(id(buffer))
+        if self._closed:
+            return
         self._free.append(buffer)
         self._left += 1
         self._waiting.unpark()
 
     def close(self) -> None:
-        """Let all who wait go with an error; lent buffers may still come back."""
+        """Let all who wait go with an error, and the memory; lent buffers may still come back."""
         self._closed = True
+        self._free.clear()  # whoever holds the pool meanwhile, a cycle say, does not hold these
         self._waiting.unpark_all()
 
     def _lend(self) -> bytearray:

@@ -5,6 +5,7 @@ so what a transfer costs once does not count. The bounds stand close above what 
 quiet and on a busy machine; whoever makes things better lowers them.
 """
 
+import gc
 import os
 import re
 import subprocess
@@ -152,6 +153,22 @@ async def test_memory_does_not_grow_with_the_size(tmp_path: Path) -> None:
                 await send(it, a, name, size)
                 peaks.append(tracemalloc.get_traced_memory()[1])
     assert max(peaks) <= MOST_BUFFERS * MIB
+
+
+async def test_memory_does_not_grow_with_the_number(tmp_path: Path) -> None:
+    """What a conversation leaves in cycles, until they are looked for, holds no buffers."""
+    async with pair_of(tmp_path, compression=AUTO) as (it, a, _):
+        gc.disable()
+        try:
+            with traced_memory():
+                await send(it, a, "first", SMALL)
+                before = tracemalloc.get_traced_memory()[0]
+                for name in ("second", "third", "fourth"):
+                    await send(it, a, name, SMALL)
+                more = tracemalloc.get_traced_memory()[0] - before
+        finally:
+            gc.enable()
+    assert more < 8 * MIB
 
 
 @contextmanager

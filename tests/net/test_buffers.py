@@ -1,11 +1,14 @@
 """The pool: bounded, reused, and nobody waits for ever."""
 
+import tracemalloc
+
 import pytest
 import trio
 import trio.testing
 from trio.testing import MockClock
 
 from medp2p.errors import LocalProtocolError
+from medp2p.limits import MIB
 from medp2p.net.buffers import BufferPool
 
 
@@ -55,6 +58,20 @@ async def test_closing_lets_all_go(autojump_clock: MockClock) -> None:
     pool.release(buffer)
     with pytest.raises(trio.ClosedResourceError):
         await pool.acquire()
+
+
+async def test_a_closed_pool_keeps_no_memory() -> None:
+    pool = BufferPool(2, MIB)
+    tracemalloc.start()
+    try:
+        first, second = await pool.acquire(), await pool.acquire()
+        pool.release(first)
+        pool.close()
+        pool.release(second)
+        del first, second
+        assert tracemalloc.get_traced_memory()[0] < MIB
+    finally:
+        tracemalloc.stop()
 
 
 async def test_releasing_twice_is_a_bug(autojump_clock: MockClock) -> None:
