@@ -263,16 +263,16 @@ def held(tx: Tx, limit: int) -> builtins.list[TransferRow]:
 
 _WAITING = (
     "direction = 'in' AND (state = 'offered' OR (state IN ('sealed', 'expiring')"
-    " AND released_ms IS NULL)"
-    " OR (held IS NOT NULL AND state IN ('sealed', 'expiring', 'released')))"
+    " AND released_ms IS NULL) OR (state IN ('sealed', 'expiring', 'released')"
+    " AND json_extract(held, '$.code') = 'destroy-asked'))"
 )
 
 
 def waiting(tx: Tx, limit: int) -> builtins.list[TransferRow]:
     """Return incoming transfers about which a person may have to decide, at most so many.
 
-    Undecided, whole and never released, or released and held. Urgent ones first, then those for
-    which somebody elsewhere waits, then what is held; of each the newest.
+    Undecided, whole and never released, or asked to be destroyed. Urgent ones first, then those
+    for which somebody elsewhere waits, then what is held; of each the newest.
     """
     sql = (
         f"{_SELECT} WHERE {_WAITING} ORDER BY priority = 'stat' DESC, state = 'offered' DESC,"
