@@ -80,6 +80,7 @@ async def _begin(page: Page, desk: Desk, request: Request) -> Response:
     told = answer(
         {
             "secret": opened.secret,
+            "session": opened.session.name,
             "cookie_age": round(page.sessions.age(opened.session)),
             "idle_seconds": round(page.idle_seconds()),
             "os_user": ticket.os_user,

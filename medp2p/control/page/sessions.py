@@ -93,12 +93,14 @@ class Session:
     """What one browser may do: the cookie of all its tabs.
 
     Attributes:
+        name: Tells it from others in the tabs of one browser; no secret.
         os_user: The account that opened it.
         begun: Seconds of the clock, as is ``active``.
         active: When a person last did something.
         ended: Why it is over ("idle", "left", "displaced", "stopped"), or None.
     """
 
+    name: str
     os_user: str | None
     begun: float
     active: float
@@ -161,7 +163,7 @@ class Sessions:
         if session is None:
             cookie = _fresh(self._random)
             now = self._clock()
-            session = Session(os_user, begun=now, active=now)
+            session = Session(_fresh(self._random)[:16], os_user, begun=now, active=now)
             self._by_cookie[_digest(cookie)] = session
         secret = _fresh(self._random)
         session.tabs[_digest(secret)] = os_user

@@ -59,6 +59,7 @@ def test_an_address_opens_the_page_once(client: Client, served: Served) -> None:
     account = reply.json["os_user"]
     assert reply.json == {
         "secret": tab.secret,
+        "session": reply.json["session"],
         "cookie_age": 0,
         "idle_seconds": 600,
         "os_user": account,

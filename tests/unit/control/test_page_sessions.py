@@ -139,6 +139,17 @@ def test_a_second_tab_shares_the_session_and_keeps_the_first() -> None:
     assert visit.os_user == "root"  # who asked for this tab's token
 
 
+def test_tabs_know_which_session_is_theirs() -> None:
+    """By a name that is neither cookie nor secret, nor a part of one."""
+    desk = Desk()
+    first = desk.open()
+    second, other = desk.open(first.cookie or ""), desk.open()
+    name = first.session.name
+    assert second.session.name == name != other.session.name
+    assert len(name) >= 10
+    assert not any(name in text for text in (first.cookie or "", first.secret, second.secret))
+
+
 def test_a_cookie_that_is_not_ours_begins_a_new_session() -> None:
     desk = Desk()
     opened = desk.open("planted")

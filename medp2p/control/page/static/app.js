@@ -78,16 +78,23 @@ function open() {
   wipe("again");
   document.getElementById("closed").hidden = true;
   document.getElementById("opening").hidden = false;
-  stream = new Stream({
+  stream = new Stream(session.name, {
     event: (event) => store.apply(event),
     overview: show,
-    state: (state) => store.set("connection", { state }),
+    state: noteConnection,
     ended: (why) => session.end(why),
     alive: () => session.touch(),
   });
   store.set("connection", { state: "connecting" });
   store.onStale(() => stream?.refresh());
   stream.start();
+}
+
+/** Note whether the daemon is heard, and since when it is not. */
+function noteConnection(state) {
+  const before = store.get("connection");
+  const since = state === "lost" ? (before?.since ?? new Date()) : undefined;
+  store.set("connection", { state, since });
 }
 
 /** Take over a snapshot; with the first one the regions are filled. */
@@ -111,6 +118,23 @@ async function begin(fresh) {
     if (stream === null) close(error.status === 0 ? "away" : "refused");
   }
 }
+
+/** A key that is held down decides once: its next events would meet what came in the meantime. */
+addEventListener(
+  "keydown",
+  (event) => {
+    if (event.key === "Enter" && event.repeat && !(event.target instanceof HTMLTextAreaElement)) event.preventDefault();
+  },
+  { capture: true },
+);
+
+/** A page that the browser keeps for a way back shows nothing there: it begins again. */
+addEventListener("pagehide", (event) => {
+  if (event.persisted) wipe("again");
+});
+addEventListener("pageshow", (event) => {
+  if (event.persisted) location.reload();
+});
 
 addEventListener("hashchange", () => {
   const fresh = takeToken();

@@ -10,6 +10,7 @@ import { ApiError, api } from "./api.js";
 
 const SECRET = "medp2p-secret";
 const IDLE = "medp2p-idle";
+const NAME = "medp2p-session";
 /** How often the daemon is told at most that a person is here. */
 const ALIVE_MS = 30_000;
 const SIGNS = ["pointerdown", "keydown", "wheel", "touchstart", "pointermove"];
@@ -52,12 +53,18 @@ export class Session {
       const opened = await api.post("/session", { token });
       sessionStorage.setItem(SECRET, opened.secret);
       sessionStorage.setItem(IDLE, String(opened.idle_seconds));
+      sessionStorage.setItem(NAME, opened.session);
     }
     const secret = sessionStorage.getItem(SECRET);
     if (!secret) return false;
     api.use(secret, () => this.end("lost"));
     this.#watch(Number(sessionStorage.getItem(IDLE)) || 600);
     return true;
+  }
+
+  /** What tells this session from others of this browser; no secret. */
+  get name() {
+    return sessionStorage.getItem(NAME) ?? "";
   }
 
   /** Note that a person did something, here or in another tab of this session. */
@@ -78,6 +85,7 @@ export class Session {
     if (why === "ended") api.delete("/session").catch(() => {});
     sessionStorage.removeItem(SECRET);
     sessionStorage.removeItem(IDLE);
+    sessionStorage.removeItem(NAME);
     api.use(null);
     this.onEnd(why);
   }

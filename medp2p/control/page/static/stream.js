@@ -6,7 +6,8 @@
 
 import { api } from "./api.js";
 
-const NAME = "medp2p-events";
+/** Of lock and channel; behind it stands the session, so that one that is over ends no other one. */
+const NAME = "medp2p-events-";
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 15_000;
 /** The daemon says something every 5 s; after so long without a word the connection is dead. */
@@ -45,11 +46,14 @@ export class Stream {
   #stop = new AbortController();
   #leader = false;
   #refreshing = null;
+  #fetching = false;
   #again = false;
   #lastRefresh = 0;
   #wake = () => {};
+  #name;
 
   /**
+   * @param {string} session What tells its session from others, the same in all of its tabs.
    * @param {object} on
    * @param {(event: object) => void} on.event An event of the daemon.
    * @param {(overview: object) => void} on.overview A whole snapshot.
@@ -57,18 +61,19 @@ export class Stream {
    * @param {(why: string) => void} on.ended The session is over.
    * @param {() => void} on.alive A person did something in another tab.
    */
-  constructor(on) {
+  constructor(session, on) {
+    this.#name = NAME + session;
     this.on = on;
   }
 
   /** Begin; returns at once. */
   start() {
-    this.#channel = new BroadcastChannel(NAME);
+    this.#channel = new BroadcastChannel(this.#name);
     this.#channel.onmessage = ({ data }) => this.#hear(data);
     const { signal } = this.#stop;
     addEventListener("online", () => this.#wake(), { signal });
     document.addEventListener("visibilitychange", () => document.hidden || this.#wake(), { signal });
-    navigator.locks.request(NAME, { signal }, () => this.#lead()).catch(() => {});
+    navigator.locks.request(this.#name, { signal }, () => this.#lead()).catch(() => {});
     this.#channel.postMessage({ ask: "state" });
     this.refresh();
   }
@@ -110,6 +115,7 @@ export class Stream {
   async #fetch() {
     this.#lastRefresh = Date.now();
     this.#again = false;
+    this.#fetching = true;
     try {
       const overview = await api.get("/v1/overview", { signal: this.#stop.signal });
       if (this.#leader) this.#channel.postMessage({ overview });
@@ -117,6 +123,7 @@ export class Stream {
     } catch {
       this.#again = this.state !== "lost"; // else the next connection asks
     }
+    this.#fetching = false;
     this.#refreshing = null;
     if (this.#again) this.refresh();
   }
@@ -136,7 +143,7 @@ export class Stream {
   }
 
   #hear(message) {
-    if (message.event) this.on.event(message.event);
+    if (message.event) this.#event(message.event);
     else if (message.overview) this.#taken(message.overview);
     else if (message.state) this.#show(message.state);
     else if (message.alive) this.on.alive();
@@ -202,6 +209,12 @@ export class Stream {
       return;
     }
     this.#channel.postMessage({ event });
+    this.#event(event);
+  }
+
+  /** An event that comes while a snapshot is fetched may be newer than that: it is fetched once more. */
+  #event(event) {
+    if (this.#fetching && !["transfer", "status"].includes(event.event)) this.#again = true;
     this.on.event(event);
   }
 
