@@ -49,7 +49,8 @@ class Notices:
 
     def _hear_alarm(self, alarm: dict[str, Any]) -> None:
         if not alarm["acknowledged"] and self._is_new(("alarm", alarm["id"])):
-            self._alarms.append(str(alarm["text"]))
+            text, peer = str(alarm["text"]), alarm["peer"]
+            self._alarms.append(text if not peer or peer in text else f"{peer}: {text}")
 
     def _hear_transfer(self, row: dict[str, Any]) -> None:
         if row["direction"] != "in":

@@ -27,7 +27,8 @@ def offer(number: int, peer: str = "ct-2", *, stat: bool = False, **more: Any) -
 
 
 def alarm(number: int, text: str = "x", **more: Any) -> dict[str, Any]:
-    return {"event": "alarm", "alarm": {"id": number, "text": text, "acknowledged": False, **more}}
+    row = {"id": number, "peer": None, "text": text, "acknowledged": False, **more}
+    return {"event": "alarm", "alarm": row}
 
 
 def test_urgent_ones_first_and_counted_by_peer() -> None:
@@ -44,6 +45,13 @@ def test_each_is_told_once() -> None:
     notices.hear_all([offer(1), alarm(1, "the key of b has changed")])
     assert [text for _, text in notices.take()] == ["1 from ct-2", "the key of b has changed"]
     assert not notices.hear_all([offer(1), alarm(1, "the key of b has changed")])
+
+
+def test_an_alarm_says_whom_it_is_about() -> None:
+    notices = Notices()
+    about = "two running daemons share its identity"
+    notices.hear_all([alarm(1, about, peer="ct-2"), alarm(2, "call ct-2", peer="ct-2")])
+    assert [text for _, text in notices.take()] == [f"ct-2: {about}\ncall ct-2"]
 
 
 def test_what_a_rule_decides_at_once_is_no_notice() -> None:

@@ -3,6 +3,7 @@
 import { api, url } from "./api.js";
 import { h, moving, patchList, setAttribute, setChildren, time, told } from "./dom.js";
 import { escapeText } from "./format.js";
+import { inPageWords } from "./hints.js";
 import { say } from "./say.js";
 import { showError } from "./transfers.js";
 
@@ -10,8 +11,10 @@ import { showError } from "./transfers.js";
 const SHOWN = 2;
 const SHOWN_NARROW = 1;
 const NARROW = "(width < 600px)";
+const ANOTHER_KEY = ["another key", "Do not send to it. Call the other side by a number that you know, and compare the key words."];
 const KINDS = {
-  "key-alarm": ["another key", "Do not send to it. Call the other side by a number that you know, and compare the key words."],
+  "key-alarm": ANOTHER_KEY,
+  "key-change": ANOTHER_KEY,
   "cloned-identity": ["cloned identity", "Two daemons run with one identity. Stop one of them, then acknowledge."],
   "pairing-guesses": ["wrong pairing codes", "Somebody may have guessed. Pair again, and tell the code by voice."],
   "clock-behind": ["clock", "Set the clock of this workstation right, then acknowledge."],
@@ -22,6 +25,16 @@ const KINDS = {
 let count = 0;
 const parts = new WeakMap();
 
+/**
+ * Return what an alarm says, with whom it is about, in words of the page.
+ * @param {{text: string, peer: string|null}} alarm
+ * @returns {string} Not escaped.
+ */
+export function alarmText(alarm) {
+  const text = inPageWords(alarm.text);
+  return !alarm.peer || text.includes(alarm.peer) ? text : `${alarm.peer}: ${text}`;
+}
+
 function make(alarm) {
   const name = `alarm-${(count += 1)}`;
   const its = { alarm, when: h("span", { class: "muted" }), alert: h("div", { class: "error", role: "alert" }) };
@@ -30,7 +43,7 @@ function make(alarm) {
   const item = h(
     "li",
     { class: "alarm", data: { alarm: alarm.id, kind: alarm.kind } },
-    h("div", { class: "alarm-text", id: name }, h("p", null, h("strong", { class: "alarm-kind" }, escapeText(word)), " ", told(alarm.text), " ", its.when), advice ? h("p", { class: "hint" }, advice) : null, its.alert),
+    h("div", { class: "alarm-text", id: name }, h("p", null, h("strong", { class: "alarm-kind" }, escapeText(word)), " ", told(alarmText(alarm)), " ", its.when), advice ? h("p", { class: "hint" }, advice) : null, its.alert),
     button,
   );
   parts.set(item, its);
@@ -60,7 +73,7 @@ async function acknowledge(its, button) {
 /** Say what is new, once; the first look at the page says how many there are. */
 function announce(open, known) {
   const fresh = open.filter((alarm) => !known.has(alarm.id));
-  if (fresh.length) say.now(`Alarm: ${fresh[0].text}${fresh.length > 1 ? `, and ${fresh.length - 1} more` : ""}`);
+  if (fresh.length) say.now(`Alarm: ${alarmText(fresh[0])}${fresh.length > 1 ? `, and ${fresh.length - 1} more` : ""}`);
 }
 
 /**

@@ -4,6 +4,7 @@
  * "Notify me here" and the browser allows it; several tabs show one notice.
  */
 
+import { alarmText } from "./alarms.js";
 import { escapeText } from "./format.js";
 import { setAttribute } from "./dom.js";
 
@@ -37,7 +38,7 @@ class Notices {
 
   hear(event, before) {
     const row = event.transfer;
-    if (event.event === "alarm" && !event.alarm.acknowledged) this.#tell("medp2p: alarm", escapeText(event.alarm.text), `alarm-${event.alarm.id}-${event.alarm.count}`);
+    if (event.event === "alarm" && !event.alarm.acknowledged) this.#tell("medp2p: alarm", escapeText(alarmText(event.alarm)), `alarm-${event.alarm.id}-${event.alarm.count}`);
     if (event.event !== "transfer" || row.direction !== "in" || row.state !== "offered" || before?.state === "offered") return;
     this.#offers.set(row.id, row);
     this.#timer ??= setTimeout(() => this.#tellOffers(), GATHER_MS);
