@@ -3,6 +3,9 @@
 import { h, setAttribute, setText } from "./dom.js";
 import { escapeText } from "./format.js";
 
+/** For so long after it has come a dialog takes no click: it is the second one of a double click. */
+const FRESH_MS = 400;
+
 let count = 0;
 
 /** What the inside of a dialog may do with it. */
@@ -93,6 +96,8 @@ export function openDialog({ title, body, verb = null, danger = false, onConfirm
       if (confirm && !confirm.disabled) run(dialog, onConfirm);
     });
     content.append(...[typeof body === "function" ? body(dialog) : (body ?? [])].flat());
+    element.classList.add("fresh");
+    setTimeout(() => element.classList.remove("fresh"), FRESH_MS);
     document.body.append(element);
     element.showModal();
     (content.querySelector("[autofocus]") ?? (danger || !confirm || confirm.disabled ? back : confirm)).focus();

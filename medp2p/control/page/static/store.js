@@ -2,8 +2,8 @@
  * The newest snapshot of everything, and who wants to know of changes.
  *
  * Kinds: status, identity, peers, nearby, waiting, active, inbox, outbox, released, alarms, audit,
- * targets, pairing, totals (all as `GET /v1/overview` gives them) and connection ({state: "connecting",
- * "open" or "lost"}). Transfers in the four lists are one object each, with label and note, however
+ * targets, pairing, totals (all as `GET /v1/overview` gives them), connection ({state: "connecting",
+ * "open" or "lost"}) and unlisted (how many wait beside those listed; changes with waiting). Transfers in the four lists are one object each, with label and note, however
  * many events without those have come since.
  */
 
@@ -122,6 +122,7 @@ export class Store {
       this.#mark(kind);
     }
     this.#transfers = kept;
+    this.#values.set("unlisted", Math.max(0, (overview.totals?.waiting ?? 0) - (overview.waiting?.length ?? 0)));
     for (const kind of PLAIN) if (kind in overview) this.set(kind, overview[kind]);
   }
 

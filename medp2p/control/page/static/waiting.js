@@ -6,7 +6,7 @@
  */
 
 import { field } from "./decisions.js";
-import { h, patchList, setChildren, told } from "./dom.js";
+import { h, patchList, setChildren, setText, told } from "./dom.js";
 import { formatCount } from "./format.js";
 import { makeCard, updateCard } from "./transfers.js";
 import { say } from "./say.js";
@@ -14,6 +14,8 @@ import { say } from "./say.js";
 /** How long the place of a card that has gone is kept, milliseconds; longer under the pointer. */
 const GONE_MS = 1500;
 const GONE_AT_MOST_MS = 3000;
+/** So many cards are shown at first, and so many more with each wish for more. */
+const FIRST = 20;
 const KINDS = ["decide", "answer", "held", "release"];
 const WHY = {
   decide: "Offered: take it or refuse it.",
@@ -52,6 +54,7 @@ class Cards {
   #gone = new Map();
   #choices = new WeakMap();
   #rows = [];
+  #wanted = FIRST;
 
   constructor(list, store) {
     this.#list = list;
@@ -59,11 +62,25 @@ class Cards {
     list.addEventListener("pointerleave", () => this.#draw());
   }
 
-  /** Show these rows; return how many there are. */
+  /** How many of the rows have no card. */
+  get hidden() {
+    return Math.max(0, this.#rows.length - this.#wanted);
+  }
+
+  /** Show more cards. */
+  more() {
+    this.#wanted += FIRST;
+    this.#draw();
+  }
+
+  /** Show these rows. */
   show(rows) {
     const now = performance.now();
+    const shown = new Set([...this.#list.children].map((child) => child.dataset.key));
+    const still = new Set(rows.map(keyOf));
     for (const row of this.#rows) {
-      if (!rows.some((one) => keyOf(one) === keyOf(row))) this.#gone.set(keyOf(row), { row, since: now });
+      const key = keyOf(row);
+      if (shown.has(key) && !still.has(key)) this.#gone.set(key, { row, since: now });
     }
     for (const row of rows) this.#gone.delete(keyOf(row));
     this.#rows = rows;
@@ -93,9 +110,11 @@ class Cards {
   #arranged(still) {
     const known = new Map([...this.#rows, ...[...this.#gone.values()].map((one) => one.row)].map((row) => [keyOf(row), row]));
     const sorted = [...known.values()].sort(order);
-    if (!still) return sorted;
+    const first = sorted.slice(0, this.#wanted);
+    if (!still) return first;
     const place = new Map([...this.#list.children].map((child, number) => [child.dataset.key, number]));
-    return sorted.sort((one, other) => (place.get(keyOf(one)) ?? Infinity) - (place.get(keyOf(other)) ?? Infinity) || 0);
+    const shown = sorted.filter((row, number) => number < this.#wanted || place.has(keyOf(row)));
+    return shown.sort((one, other) => (place.get(keyOf(one)) ?? Infinity) - (place.get(keyOf(other)) ?? Infinity) || 0);
   }
 
   #make(row) {
@@ -152,9 +171,26 @@ export function mount(section, store) {
   const empty = h("p", { class: "empty" }, "Nothing waits for you. What others send appears here by itself.");
   const cards = new Cards(list, store);
   let known = null;
-  section.append(empty, list);
+  const more = h("button", { type: "button", "aria-describedby": "waiting-title" }, "More");
+  const count = h("p", { class: "muted" });
+  const others = h("p", { class: "hint" });
+  section.append(empty, list, h("div", { class: "actions" }, more, count), others);
+  const rest = () => {
+    const { hidden } = cards;
+    const unlisted = store.get("unlisted") ?? 0;
+    const total = store.get("waiting").length;
+    more.hidden = hidden === 0;
+    setText(count, hidden ? `${total - hidden} of ${formatCount(total, "transfer")}` : "");
+    others.hidden = unlisted === 0;
+    setText(others, unlisted ? `${unlisted.toLocaleString("en")} more wait than are listed here: Search finds them by their state.` : "");
+  };
+  more.addEventListener("click", () => {
+    cards.more();
+    rest();
+  });
   store.subscribe("waiting", (rows) => {
     cards.show(rows);
+    rest();
     empty.hidden = rows.length > 0;
     if (known) announce(rows, known);
     known = new Set(rows.map(keyOf));
