@@ -148,12 +148,16 @@ def card(page: Page, transfer: str, where: str | None = None) -> Locator:
     return inside.locator(f'[data-transfer="{transfer}"]')
 
 
-def picture(page: Page, name: str) -> Path:
-    """Keep a picture of the whole page as NAME-WIDTH.png."""
+def picture(page: Page, name: str, *, whole: bool = True) -> Path:
+    """Keep a picture of the whole page, or of what is in sight, as NAME-WIDTH.png.
+
+    While a dialog is open it is what is in sight.
+    """
+    whole = whole and page.locator("dialog[open]").count() == 0
     size = page.viewport_size
     assert size is not None
     path = screenshots() / f"{name}-{size['width']}.png"
-    page.screenshot(path=path, full_page=True, animations="disabled")
+    page.screenshot(path=path, full_page=whole, animations="disabled")
     return path
 
 

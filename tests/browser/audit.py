@@ -1,0 +1,55 @@
+"""The page looked at as people with poor eyes, no mouse or a small screen have it: axe-core."""
+
+from typing import Any
+
+from axe_playwright_python.base import AXE_SCRIPT
+from playwright.sync_api import Page
+
+from tests.browser.viewing import HEIGHTS, NARROW, WIDE, picture
+
+_RUN = """async (rules) => {
+  const found = await axe.run(document, {
+    resultTypes: ['violations'],
+    ...(rules ? { runOnly: { type: 'rule', values: rules } } : {}),
+  });
+  return found.violations.map((one) => ({
+    rule: one.id, impact: one.impact, help: one.help,
+    nodes: one.nodes.slice(0, 5).map((node) => node.html.slice(0, 200)),
+    why: one.nodes.slice(0, 2).map((node) => node.failureSummary),
+  }));
+}"""
+_WIDER = """() => {
+  const screen = document.scrollingElement;
+  if (screen.scrollWidth <= screen.clientWidth) return [];
+  return [...document.querySelectorAll('body *')]
+    .filter((one) => one.getBoundingClientRect().right > screen.clientWidth + 1)
+    .map((one) => one.outerHTML.slice(0, 200));
+}"""
+#: Only colours differ between the schemes.
+_COLOURS = ["color-contrast"]
+
+
+def violations(page: Page, rules: list[str] | None = None) -> list[Any]:
+    """Return what axe finds that is serious or critical."""
+    if not page.evaluate("() => 'axe' in window"):
+        page.evaluate(AXE_SCRIPT)
+    found: list[Any] = page.evaluate(_RUN, rules)
+    return [one for one in found if one["impact"] in ("serious", "critical")]
+
+
+def look_at(page: Page, state: str) -> None:
+    """Check a state of the page at both widths, in both schemes, and keep pictures of it.
+
+    Fails on serious and critical findings of axe, and where the page scrolls sideways.
+    """
+    found: dict[str, Any] = {}
+    for width in (NARROW, WIDE):
+        page.set_viewport_size({"width": width, "height": HEIGHTS[width]})
+        found[f"{width}: wider than the screen"] = page.evaluate(_WIDER)
+        found[f"{width}"] = violations(page)
+        picture(page, state)
+    page.emulate_media(color_scheme="dark")
+    found["dark"] = violations(page, _COLOURS)
+    picture(page, f"{state}-dark")
+    page.emulate_media(color_scheme="light")
+    assert not (faults := {what: seen for what, seen in found.items() if seen}), (state, faults)
