@@ -34,14 +34,20 @@ export function noticeText(offers) {
 /** What has come since the last notice. */
 class Notices {
   #offers = new Map();
+  #known = null;
   #timer = null;
 
-  hear(event, before) {
-    const row = event.transfer;
+  hear(event) {
     if (event.event === "alarm" && !event.alarm.acknowledged) this.#tell("medp2p: alarm", escapeText(alarmText(event.alarm)), `alarm-${event.alarm.id}-${event.alarm.count}`);
-    if (event.event !== "transfer" || row.direction !== "in" || row.state !== "offered" || before?.state === "offered") return;
-    this.#offers.set(row.id, row);
-    this.#timer ??= setTimeout(() => this.#tellOffers(), GATHER_MS);
+  }
+
+  /** Look at what waits, however the page has heard of it: an event may come after the snapshot that has it. */
+  look(rows) {
+    const offers = rows.filter((row) => row.why === "decide");
+    const fresh = this.#known ? offers.filter((row) => !this.#known.has(row.id)) : [];
+    this.#known = new Set([...(this.#known ?? []), ...offers.map((row) => row.id)]);
+    for (const row of fresh) this.#offers.set(row.id, row);
+    if (fresh.length) this.#timer ??= setTimeout(() => this.#tellOffers(), GATHER_MS);
   }
 
   #tellOffers() {
@@ -86,6 +92,7 @@ export function mount(section, store) {
     show();
   });
   const notices = new Notices();
-  store.onEvent((event, before) => notices.hear(event, before));
+  store.onEvent((event) => notices.hear(event));
+  store.subscribe("waiting", (rows) => notices.look(rows));
   show();
 }
