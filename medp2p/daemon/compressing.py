@@ -3,10 +3,10 @@
 Pure: what happened is told, times are arguments. Two questions, each answered by measuring while
 the transfer runs:
 
-- `Pace`: is it the link that holds back, or is it this machine or the other one? On a slow link a
-  chunk waits for its place nearly all the time; on loopback, or behind a slow disk of our own,
-  it does not. Whether compression then helped is measured too: a receiver that is too slow looks
-  like a slow link from here, but does not become faster.
+- `Pace`: is it the link that holds back, or one of the two machines? On a slow link a chunk here
+  waits for its place nearly all the time, and the receiver, as it tells with its progress, nearly
+  all the time for bytes. Behind a slow disk or processor only one of the two waits. Whether
+  compression then helped is measured too.
 - `Content`: do the next chunks shrink? What was found of one chunk holds for the next ones; what
   does not shrink is looked at less and less often.
 """
@@ -43,7 +43,7 @@ class _Look:
 
 
 class Pace:
-    """What holds one transfer back, as far as its sender can tell.
+    """What holds one transfer back.
 
     Args:
         now: When the transfer begins.
@@ -59,52 +59,62 @@ class Pace:
         #: Chunks that find a place at once in the beginning, or had one before a switch.
         self._ahead = limits.LINK_CHUNKS
         self._beginning = True
-        self._period = self._look = _Look(now)  # since the last switch; the last few chunks
-        self._looks = 0
+        self._waiting: float | None = None
+        self._period, self._look = _Look(now), _Look(now)  # since the last switch, the last look
         self._plain_rate = 0.0
         self._packing_seconds = limits.PACE_PACKING_SECONDS
         self._rest, self._next_rest = 0, limits.PACE_REST_CHUNKS
         self._doubt, self._doubtful = 0, limits.PACE_DOUBT_CHUNKS
 
-    def placed(self, chunks: int, now: float, waited: float) -> None:
-        """Note that some chunks got places in the link, after waiting so many seconds for them."""
+    def waits(self, now: float) -> None:
+        """Note that a chunk begins to wait for a place in the link."""
+        self._waiting = now
+
+    def placed(self, chunks: int, now: float) -> None:
+        """Note that some chunks got their places."""
+        waited = self._count_waiting(now)
+        self._waiting = None
         if self._ahead > 0:
             self._ahead -= chunks
             if self._ahead <= 0 or (self._beginning and waited > limits.PACE_WAITED_SECONDS):
                 self._ahead, self._beginning = 0, False
                 self._period, self._look = _Look(now), _Look(now)
             return
-        look = self._look
-        for each in (look, self._period):
-            each.chunks += chunks
-            each.waited += waited
-        if look.chunks < limits.PACE_CHUNKS and now - look.since < limits.PACE_SECONDS:
-            return
-        if self.on:
-            self._judge_packed(look, now)
-        else:
-            self._judge_plain(look, now)
-        self._look = _Look(now)
+        self._period.chunks += chunks
+        self._look.chunks += chunks
+        if self.on and self._look.chunks >= limits.PACE_CHUNKS:
+            self._judge_packed(now)
 
     def packed(self, seconds: float) -> None:
         """Note that a chunk was compressed, and how long a worker took for it."""
         self._packing_seconds += (seconds - self._packing_seconds) / 8
         self._period.packed += 1
 
-    def _judge_plain(self, look: _Look, now: float) -> None:
-        """Begin to compress once the link has held the transfer back for some looks in a row."""
+    def told(self, hungry: float, now: float) -> None:
+        """Take in the receiver's word: in which part of the time it has waited for bytes."""
+        self._count_waiting(now)
+        if self.on or self._ahead > 0:
+            return
+        look, self._look = self._look, _Look(now)
         self._rest = max(0, self._rest - look.chunks)
         slow = look.rate(now) * self._packing_seconds <= limits.PACE_PACKING
-        held = slow and look.held(now) >= limits.PACE_HELD
-        self._looks = self._looks + 1 if held and not self._rest else 0
-        if self._looks >= limits.PACE_LOOKS:
-            # Of a longer time: a receiver that halts for a moment looks like a slow link, too.
+        held = look.held(now) >= limits.PACE_HELD and hungry >= limits.PACE_HUNGRY
+        if held and slow and not self._rest:
             self._plain_rate = self._period.rate(now)
             self._switch(on=True)
 
-    def _judge_packed(self, look: _Look, now: float) -> None:
+    def _count_waiting(self, now: float) -> float:
+        """Count a wait that has not ended as far as it goes; return that."""
+        if self._waiting is None:
+            return 0.0
+        waited, self._waiting = now - self._waiting, now
+        self._period.waited += waited
+        self._look.waited += waited
+        return waited
+
+    def _judge_packed(self, now: float) -> None:
         """Stop if it does not help; or, for a test, if the link may have become faster."""
-        period = self._period
+        period, look, self._look = self._period, self._look, _Look(now)
         if period.packed >= limits.PACE_TRIAL_CHUNKS and not self.proved:
             if period.rate(now) < limits.PACE_HELPED * self._plain_rate:
                 self._rest = self._next_rest
@@ -123,7 +133,7 @@ class Pace:
     def _switch(self, *, on: bool) -> None:
         self.on, self.proved = on, False
         self._ahead, self._beginning = limits.LINK_CHUNKS, False
-        self._looks = self._doubt = 0
+        self._doubt = 0
 
 
 class Content:

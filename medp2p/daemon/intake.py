@@ -24,7 +24,7 @@ from medp2p.errors import (
 from medp2p.layout import Bytes, Layout
 from medp2p.model import ENDED
 from medp2p.net.link import Link, ReceivedChunk
-from medp2p.proto.frames import Packing
+from medp2p.proto.frames import PACKING_FEATURE, Packing
 from medp2p.proto.messages import Commit, Progress
 from medp2p.proto.packing import Unpacker
 from medp2p.vault import journal, transfers
@@ -56,6 +56,7 @@ class Intake:
     _working_bytes: int = 0
     _some: Bell = field(default_factory=Bell)
     _full: Bell = field(default_factory=Bell)
+    _told: tuple[float, float] = (0.0, 0.0)
     _flushing: trio.Lock = field(default_factory=trio.Lock)
     _settled: trio.Event = field(default_factory=trio.Event)
 
@@ -67,6 +68,7 @@ class Intake:
             IntegrityError: A chunk is not what its header says.
         """
         await self._want_what_is_missing()
+        self._told = trio.current_time(), self.link.stats.receive_waited
         claims_in, claims_out = trio.open_memory_channel[list[ReceivedChunk]](limits.CLAIM_GROUP)
         work_in, work_out = trio.open_memory_channel[list[ReceivedChunk]](limits.CLAIM_GROUP)
         try:
@@ -220,7 +222,16 @@ class Intake:
         """Data durable, then the journal says so, then the sender hears of it."""
         if await self._settle():
             self.station.board.progress(self.transfer)
-            await self.link.send(Progress(self.live.chunks_done))
+            await self.link.send(Progress(self.live.chunks_done, self._waited()))
+
+    def _waited(self) -> int | None:
+        """Return in which part of the time since the last call bytes were waited for, percent."""
+        if not self.link.conversation.agreed(PACKING_FEATURE):
+            return None
+        now = (trio.current_time(), self.link.stats.receive_waited)
+        time, waited = (one - before for one, before in zip(now, self._told, strict=True))
+        self._told = now
+        return min(100, max(0, round(100 * waited / time))) if time > 0 else 0
 
     async def _settle(self) -> bool:
         """Data durable, then the journal says so; return whether there was any."""

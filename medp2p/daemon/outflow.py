@@ -19,7 +19,7 @@ from medp2p.net.link import ChunkSlot, Link
 from medp2p.parcel.reader import Reader, check_unchanged
 from medp2p.parcel.scan import Scan
 from medp2p.proto.frames import PACKING_FEATURE, ChunkHeader, Packing
-from medp2p.proto.messages import Abort, Commit
+from medp2p.proto.messages import Abort, Commit, Progress
 from medp2p.text import path_text
 from medp2p.vault import journal
 from medp2p.vault.store import Tx
@@ -100,6 +100,11 @@ class Outflow:
         digests = journal.digests(tx, self.transfer)
         return digest.root_digest(self._key, self.offer, self.geometry.size, digests)
 
+    def told(self, progress: Progress) -> None:
+        """Take in what the receiver says of its pace."""
+        if progress.waited is not None:
+            self._packing.pace.told(progress.waited / 100, trio.current_time())
+
     async def commit(self, root: bytes) -> None:
         """Tell the receiver that all is sent."""
         await self.link.send(Commit(root))
@@ -151,7 +156,7 @@ class Outflow:
     async def _reserve(self, scheduler: ChunkScheduler) -> list[_Job]:
         """Take the next few chunks, and a place for each: as many as the link has room for now."""
         group: list[_Job] = []
-        began = trio.current_time()
+        self._packing.pace.waits(trio.current_time())
         most = await self.link.wait_places()
         while len(group) < most and (index := scheduler.next()) is not None:
             length = self.geometry.chunk_length(index)
@@ -162,8 +167,7 @@ class Outflow:
                     break
                 slot = await self.link.reserve_chunk(length)
             group.append(_Job(index, slot, self._packing.next()))
-        now = trio.current_time()
-        self._packing.pace.placed(len(group), now, now - began)
+        self._packing.pace.placed(len(group), trio.current_time())
         return group
 
     def _prepare(self, group: list[_Job], room: Room) -> tuple[list[_Done], MedP2PError | None]:

@@ -225,7 +225,7 @@ class Sending:
             needed, self._needed = self._needed, []
             with one_error():
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._follow, nursery.cancel_scope)
+                    nursery.start_soon(self._follow, outflow, nursery.cancel_scope)
                     root = await outflow.send(needed)
                     await self.station.write(self._keep_root, root)
                     await outflow.commit(root)
@@ -235,7 +235,7 @@ class Sending:
                 return
             await self._state(State.SENDING, None)
 
-    async def _follow(self, scope: trio.CancelScope) -> None:
+    async def _follow(self, outflow: Outflow, scope: trio.CancelScope) -> None:
         """While chunks go out: progress, and the end of the round (receipt or more needs)."""
         station = self.station
         while True:
@@ -247,6 +247,7 @@ class Sending:
                     return
             elif isinstance(item, Progress):
                 self.moved, self.chunks_done = True, item.chunks
+                outflow.told(item)
                 live = station.board.live.get(self.transfer)
                 if live is not None:
                     live.chunks_done = item.chunks

@@ -21,17 +21,15 @@ COMPRESSION_SKIP_CHUNKS = 16
 #: transfer syntax.
 COMPRESSION_HEAD_BYTES = 1 * KIB
 
-#: Chunks of one look at what holds a transfer back, and the time after which a look is over anyway:
-#: on a slow link one chunk must do.
-PACE_CHUNKS = 4
-PACE_SECONDS = 0.25
+#: The link holds a transfer back if so much of the time a chunk waits for its place in it, and the
+#: receiver for bytes. On 1 Gbit/s it is 0.95 for both; on loopback 0.2 for one of them.
+PACE_HELD = 0.8
+PACE_HUNGRY = 0.7
 #: The first chunks find their places at once; one that has waited so long is none of them any more.
 PACE_WAITED_SECONDS = 0.025
-#: The link holds it back if a chunk waits for its place so much of the time, in so many looks one
-#: after the other. On loopback it is a fifth.
-PACE_HELD = 0.85
-PACE_LOOKS = 4
-#: And the workers do if it is less than this.
+#: Chunks of one look while compressing; and how little of the time they wait for places if it is
+#: the workers that hold back.
+PACE_CHUNKS = 16
 PACE_FREE = 0.3
 #: Compressing a chunk may take this part of the time that the link takes for one: a faster link
 #: is not what holds back.

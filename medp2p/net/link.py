@@ -30,10 +30,11 @@ __all__ = ["ChunkSlot", "Link", "LinkStats", "ReceivedChunk", "open_link"]
 
 @dataclass(frozen=True, slots=True)
 class LinkStats:
-    """Bytes on the wire so far, after the handshake."""
+    """Bytes on the wire so far, after the handshake, and seconds spent waiting for them."""
 
     bytes_sent: int
     bytes_received: int
+    receive_waited: float
 
 
 class Link:
@@ -83,8 +84,9 @@ class Link:
 
     @property
     def stats(self) -> LinkStats:
-        """Bytes moved so far."""
-        return LinkStats(self._queue.bytes_sent, self._source.bytes_received)
+        """What has moved so far."""
+        source = self._source
+        return LinkStats(self._queue.bytes_sent, source.bytes_received, source.waited_seconds)
 
     # --- sending --------------------------------------------------------------------------
 

@@ -62,12 +62,19 @@ class FrameSource:
     def __init__(self, stream: ByteStream, cipher: ReceiveCipher, *, pairing: bool) -> None:
         self.bytes_received = 0
         self.waiting_since: float | None = None
+        self._waited = 0.0
         self._stream = stream
         self._cipher = cipher
         self._reader = FrameReader(cipher, pairing=pairing)
         self._record = memoryview(bytearray(FULL_RECORD_BYTES))
         self._pool = BufferPool(limits.RECEIVE_CHUNKS, sealed_bytes(limits.CHUNK_BYTES))
         self._body_left = 0
+
+    @property
+    def waited_seconds(self) -> float:
+        """How long this has waited for the network, all in all."""
+        since = self.waiting_since
+        return self._waited + (0.0 if since is None else trio.current_time() - since)
 
     async def next_frame(self) -> ControlFrame | ChunkStart:
         """Return the next frame; a chunk must be taken or skipped before the next call.
@@ -123,13 +130,14 @@ class FrameSource:
 
     async def _take(self, view: memoryview) -> int:
         """Read a beginning of the view, 1 byte at least: any byte is a sign of life."""
-        self.waiting_since = trio.current_time()
+        self.waiting_since = since = trio.current_time()
         try:
             count = await self._stream.receive_into(view)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise LinkLostError("the network failed while receiving") from error
         finally:
             self.waiting_since = None
+            self._waited += trio.current_time() - since
         if count == 0:
             raise LinkLostError("the peer closed the connection without goodbye")
         self.bytes_received += count

@@ -55,6 +55,8 @@ class Contents:
                 self._check_need(said)
             case Progress() if said.chunks > self._chunks:
                 raise RemoteProtocolError("progress beyond the stream")
+            case Progress() if said.waited is not None and not self.agreed(PACKING_FEATURE):
+                raise RemoteProtocolError("waiting told without its feature")
             case _:
                 pass
 

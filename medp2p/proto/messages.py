@@ -20,6 +20,7 @@ PROTOCOL_HIGHEST = 1
 
 U32 = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 U53 = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+Percent = Annotated[int, Meta(ge=0, le=100)]
 StreamBytes = Annotated[int, Meta(ge=0, le=limits.MAX_STREAM_BYTES)]
 Hash = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Key = Annotated[bytes, Meta(min_length=32, max_length=32)]
@@ -132,10 +133,16 @@ class Need(_Message, tag="need", frozen=True):
     last: bool
 
 
-class Progress(_Message, tag="progress", frozen=True):
-    """How many chunks of the transfer are durable and journalled at the receiver."""
+class Progress(_Message, tag="progress", frozen=True, omit_defaults=True):
+    """How many chunks of the transfer are durable and journalled at the receiver.
+
+    Attributes:
+        waited: In which part of the time since the last progress the receiver has waited for
+            bytes of the network, percent; only with the feature of compressed chunks.
+    """
 
     chunks: U32
+    waited: Percent | None = None
 
 
 class Commit(_Message, tag="commit", frozen=True):

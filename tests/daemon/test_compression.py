@@ -2,7 +2,8 @@
 
 import random
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from medp2p.model import State
 from medp2p.net.link import ReceivedChunk
 from medp2p.proto.frames import PACKING_FEATURE, ChunkHeader, Packing
 from medp2p.proto.messages import Abort, Answer, Commit, Need, Offer, Page
-from tests.daemon.test_hostile import ends, resume
+from tests.daemon.test_hostile import ends, resume, sealed
 from tests.helpers.puppets import Parcel, Puppet, Talk, id_of
 from tests.helpers.stations import (
     Lab,
@@ -30,14 +31,14 @@ MIB = limits.MIB
 AUTO = ("auto", "auto")
 
 
-@pytest.fixture
-def eager(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compress whatever shrinks, on any link, after the first chunks."""
-    monkeypatch.setattr(limits, "PACE_HELD", -1.0)
-    monkeypatch.setattr(limits, "PACE_PACKING", 1e9)
-    monkeypatch.setattr(limits, "PACE_CHUNKS", 1)
-    monkeypatch.setattr(limits, "PACE_LOOKS", 1)
-    monkeypatch.setattr(limits, "PACE_HELPED", 0.0)
+@asynccontextmanager
+async def over_a_slow_link(
+    folder: Path, compression: tuple[str, str] = AUTO
+) -> AsyncIterator[tuple[Lab, Workstation, Workstation]]:
+    """Two workstations; "a" takes the link for slow, as if it had sent something before."""
+    async with pair_of(folder, compression=compression) as (it, a, b):
+        a.station.board.slow_links.add(b.key)
+        yield it, a, b
 
 
 def pixels(size: int, seed: int = 1) -> bytes:
@@ -74,9 +75,8 @@ async def wire_bytes(it: Workstation, box: str, transfer: str) -> int:
     return int(view["wire_bytes"])
 
 
-@pytest.mark.usefixtures("eager")
 async def test_less_passes_the_wire_and_the_same_arrives(tmp_path: Path) -> None:
-    async with pair_of(tmp_path, compression=AUTO) as (it, a, b):
+    async with over_a_slow_link(tmp_path) as (it, a, b):
         transfer = await a.send("b", mixed(it))
         await whole(it, a, b, transfer)
         row = a.row(transfer)
@@ -89,22 +89,20 @@ async def test_less_passes_the_wire_and_the_same_arrives(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("off", ["a", "b"])
-@pytest.mark.usefixtures("eager")
 async def test_either_side_can_switch_it_off(tmp_path: Path, off: str) -> None:
     setting = ("off", "auto") if off == "a" else ("auto", "off")
-    async with pair_of(tmp_path, compression=setting) as (it, a, b):
+    async with over_a_slow_link(tmp_path, setting) as (it, a, b):
         transfer = await a.send("b", it.source("study", {"x": pixels(20 * MIB)}))
         await whole(it, a, b, transfer)
         assert await wire_bytes(a, "out", transfer) > 20 * MIB
 
 
-@pytest.mark.usefixtures("eager")
 async def test_resumed_in_the_middle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is journalled is not sent again, whichever way it travelled."""
     monkeypatch.setattr(limits, "JOURNAL_GROUP_SECONDS", 0.1)
-    async with pair_of(tmp_path, compression=AUTO) as (it, a, b):
+    async with over_a_slow_link(tmp_path) as (it, a, b):
         study = it.source("study", {"large": pixels(80 * MIB), "small": random_bytes(100_000)})
-        a.wire.hold_at = a.wire.sent + 30 * MIB
+        a.wire.hold_at = a.wire.sent + 12 * MIB
         transfer = await a.send("b", study)
         await a.wire.wait_sent(a.wire.hold_at)
         await until(lambda: ranges_bytes(b.missing(transfer)) < 60 * MIB, "a group")
@@ -119,31 +117,30 @@ async def test_resumed_in_the_middle(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 async def test_a_slow_link_is_found_to_be_one(tmp_path: Path) -> None:
-    """Nothing forced: ten megabytes a second are less than anyone's disk or processor."""
+    """Ten megabytes a second are less than anyone's disk or processor. It is remembered."""
     async with pair_of(tmp_path, compression=AUTO) as (it, a, b):
         a.wire.pace = 10e6
-        transfer = await a.send("b", it.source("study", {"x": pixels(40 * MIB)}))
+        transfer = await a.send("b", it.source("study", {"x": pixels(70 * MIB)}))
         await whole(it, a, b, transfer)
-        assert await wire_bytes(a, "out", transfer) < 35 * MIB
+        assert await wire_bytes(a, "out", transfer) < 60 * MIB
+        assert a.station.board.slow_links == {b.key}
 
 
-@pytest.mark.usefixtures("eager")
-async def test_the_next_transfer_to_that_peer_begins_compressed(tmp_path: Path) -> None:
+async def test_a_wire_without_pace_is_none(tmp_path: Path) -> None:
+    """Loopback: the receiver is given more than it can take, or nobody waits."""
     async with pair_of(tmp_path, compression=AUTO) as (it, a, b):
-        first = await a.send("b", it.source("large", {"x": pixels(80 * MIB)}))
-        await a.until(first, State.SEALED)
-        await until(lambda: a.station.board.slow_links == {b.key})
-        transfer = await a.send("b", it.source("study", {"x": pixels(5 * MIB)}))
-        await whole(it, a, b, transfer)
-        assert await wire_bytes(a, "out", transfer) < 3 * MIB
+        transfer = await a.send("b", it.source("study", {"x": pixels(120 * MIB)}))
+        await a.until(transfer, State.SEALED)
+        assert await wire_bytes(a, "out", transfer) > 120 * MIB
+        assert await wire_bytes(b, "in", transfer) > 120 * MIB
+        assert not a.station.board.slow_links
 
 
-@pytest.mark.usefixtures("eager")
 async def test_files_that_are_compressed_already_are_left_alone(tmp_path: Path) -> None:
     """Even if they would shrink: the head tells, also where it was sent long ago."""
     jpeg = b"\xff\xd8\xff\xe0" + pixels(4 * MIB)
     files: dict[str, bytes | int] = {f"{number}.jpg": jpeg for number in range(6)}
-    async with pair_of(tmp_path, compression=AUTO) as (it, a, b):
+    async with over_a_slow_link(tmp_path) as (it, a, b):
         transfer = await a.send("b", it.source("study", {**files, "z.jpg": jpeg * 2}))
         await whole(it, a, b, transfer)
         row = a.row(transfer)
@@ -151,11 +148,10 @@ async def test_files_that_are_compressed_already_are_left_alone(tmp_path: Path) 
         assert await wire_bytes(a, "out", transfer) > row.length - MIB
 
 
-@pytest.mark.usefixtures("eager")
 async def test_a_source_that_changes_amid_compression(tmp_path: Path) -> None:
-    async with pair_of(tmp_path, compression=AUTO) as (it, a, b):
+    async with over_a_slow_link(tmp_path) as (it, a, b):
         study = it.source("study", {"x": pixels(40 * MIB)})
-        a.wire.hold_at = a.wire.sent + 12 * MIB
+        a.wire.hold_at = a.wire.sent + 4 * MIB
         transfer = await a.send("b", study)
         await a.wire.wait_sent(a.wire.hold_at)
         (study / "x").write_bytes(b"other")
@@ -168,7 +164,6 @@ async def test_a_source_that_changes_amid_compression(tmp_path: Path) -> None:
 # --- peers that do not know it ------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("eager")
 async def test_an_older_receiver_gets_whole_chunks(tmp_path: Path) -> None:
     got: list[ChunkHeader] = []
 
@@ -192,10 +187,20 @@ async def test_an_older_receiver_gets_whole_chunks(tmp_path: Path) -> None:
         await puppet.listen(it.nursery)
         puppet.script = take
         await puppet.meet(a)
+        a.station.board.slow_links.add(puppet.key)
         transfer = await a.send("puppet", it.source("study", {"x": pixels(20 * MIB)}))
         await a.until(transfer, State.FAILED)
     assert len(got) == 21
     assert {header.packing for header in got} == {Packing.NONE}
+
+
+async def test_an_older_sender_is_told_nothing_new(tmp_path: Path) -> None:
+    """Its own conversation would end the link over a field that it does not know."""
+    async with lab(tmp_path) as it:
+        b, puppet = await it.add("b", compression="auto"), Puppet()
+        await puppet.meet(b)
+        parcel = Parcel.of(3 * MIB)
+        await sealed(b, puppet, parcel, puppet.offer(b, parcel))
 
 
 async def finish(b: Workstation, puppet: Puppet, offer: Offer, parcel: Parcel) -> None:

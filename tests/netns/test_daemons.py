@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.harness import COMMAND, Workstation, environment, wait_until
+from tests.e2e.harness import COMMAND, Workstation, environment, introduce, wait_until
 from tests.helpers.stations import random_bytes
 from tests.netns.test_mdns import Cable
 from tests.tools import need_network_namespaces, need_tool
@@ -105,6 +105,38 @@ def test_paired_by_mdns_moved_and_cut_off_it_delivers(
     a.wait_state("outbox", sent, "sealed", seconds=120)
     b.cli("inbox", "release", sent, "--to", tmp_path / "out").ok()
     assert (tmp_path / "out" / sent[:8] / "scan.bin").read_bytes() == source.read_bytes()
+
+
+def test_a_slow_cable_carries_compressed_chunks(
+    cable: Cable, wards: tuple[Ward, Ward], tmp_path: Path
+) -> None:
+    """Nothing is set: the daemons find out. The kernel counts what leaves."""
+    a, b = wards
+    introduce(a, b, address="10.88.0.2:17820")
+    introduce(b, a, address="10.88.0.1:17820", accept="auto")
+    source = tmp_path / "scan.raw"
+    pixels = bytearray(SIZE)  # of 16 bits, with some noise
+    pixels[::2] = random_bytes(SIZE // 2).translate(bytes(x // 16 for x in range(256)))
+    source.write_bytes(pixels)
+    before = sent_bytes(cable)
+    sent = a.send("ward-b", "--no-patient-data", source)
+    a.wait_state("outbox", sent, "sealed", seconds=120)
+    passed = sent_bytes(cable) - before
+    assert passed < 0.8 * SIZE
+    told = a.row("outbox", sent)["wire_bytes"]
+    assert b.row("inbox", sent)["wire_bytes"] == told
+    assert told < passed < 1.1 * told  # TCP, IP, handshakes, mDNS
+    b.cli("inbox", "release", sent, "--to", tmp_path / "out").ok()
+    assert (tmp_path / "out" / sent[:8] / "scan.raw").read_bytes() == pixels
+
+
+def sent_bytes(cable: Cable) -> int:
+    """What the first ward's end of the cable has sent, as the kernel counts it."""
+    words = [cable.ip, "netns", "exec", cable.names["a"], "cat"]
+    count = subprocess.run(
+        [*words, "/sys/class/net/eth0/statistics/tx_bytes"], check=True, capture_output=True
+    )
+    return int(count.stdout)
 
 
 def _known(ward: Ward, transfer: str) -> bool:

@@ -396,6 +396,7 @@ def test_a_feature_is_there_once_both_have_named_it(
     pair.say("responder", Need([(0, 1)], last=True))
     if agreed:
         pair.say("initiator", PACKED)
+        pair.say("responder", Progress(1, waited=50))
     else:
         with pytest.raises(RemoteProtocolError, match="without its feature"):
             pair.sides["responder"].received_untrusted(PACKED)
@@ -420,6 +421,7 @@ def test_a_feature_is_there_once_both_have_named_it(
         ("streaming", "initiator", ChunkHeader(0, 10240, bytes(32)), "another length"),
         ("streaming", "initiator", ChunkHeader(CHUNKS - 1, 10241, bytes(32)), "another length"),
         ("streaming", "initiator", PACKED, "without its feature"),
+        ("streaming", "responder", Progress(1, waited=50), "without its feature"),
     ],
 )
 def test_what_does_not_fit_is_refused(state: str, role: Role, said: Said, text: str) -> None:
