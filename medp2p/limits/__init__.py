@@ -153,6 +153,10 @@ QUEUE_SECONDS = 0.25
 #: Sealed chunks that a link holds on their way in: one group that is being claimed, and another
 #: that is worked on. Bounds memory: 32 MiB a transfer.
 RECEIVE_CHUNKS = 32
+#: The same of all links together: many transfers at a time take little more memory than one;
+#: beyond that each link gets WORK_CHUNKS.
+SEND_BUFFERS = LINK_CHUNKS
+RECEIVE_BUFFERS = RECEIVE_CHUNKS
 #: Control messages waiting in one link to be sent; a manifest page of each is 4 MiB.
 LINK_MESSAGES = 8
 #: Bytes not yet sent that the kernel keeps before it calls a socket writable again: with trio's

@@ -2,26 +2,52 @@
 
 import trio
 
+from medp2p import limits
 from medp2p.errors import LocalProtocolError
+
+
+class Budget:
+    """Buffers that several pools have out together: each may have many, not all of them at once.
+
+    Attributes:
+        left: How many more; below zero while pools hold what they are sure of.
+        free: Buffers to use again; none is kept while all pools rest.
+    """
+
+    def __init__(self, count: int) -> None:
+        """Make a budget of so many buffers."""
+        self.left = self._count = count
+        self.free: list[bytearray] = []
+        self.waiting = trio.lowlevel.ParkingLot()
+
+    def give_back(self, count: int) -> None:
+        """Take back what a pool had out, or will never hand back."""
+        self.left += count
+        self.waiting.unpark_all()
+
+    def rest(self) -> None:
+        """Let go of the memory if nothing is out."""
+        if self.left == self._count:
+            self.free.clear()
 
 
 class BufferPool:
     """Lend buffers of one size to tasks; who finds none waits.
 
-    A buffer is made when it is needed first and kept until the pool itself goes.
+    A buffer is made when it is needed first, and kept for all pools of its budget.
     """
 
-    def __init__(self, count: int, size_bytes: int) -> None:
+    def __init__(self, count: int, size_bytes: int, budget: Budget | None = None) -> None:
         """Make an empty pool.
 
         Args:
-            count: Most buffers that exist at a time.
-            size_bytes: Size of each.
+            count: Most buffers that are out at a time.
+            size_bytes: Size of each; the same for all pools of a budget.
+            budget: Shared with other pools. Whatever these have out, this one gets WORK_CHUNKS.
         """
         self.size_bytes = size_bytes
-        self._left = count
-        self._free: list[bytearray] = []
-        self._waiting = trio.lowlevel.ParkingLot()
+        self.budget = Budget(count) if budget is None else budget
+        self._count = count
         self._lent: set[int] = set()
         self._closed = False
 
@@ -29,6 +55,12 @@ class BufferPool:
     def lent(self) -> int:
         """Buffers now out."""
         return len(self._lent)
+
+    @property
+    def room(self) -> int:
+        """How many more would be lent now."""
+        sure = min(limits.WORK_CHUNKS, self._count) - len(self._lent)
+        return min(self._count - len(self._lent), max(self.budget.left, sure, 0))
 
     async def acquire(self) -> bytearray:
         """Return a buffer; its content is whatever was there before.
@@ -40,14 +72,14 @@ class BufferPool:
         """
         await trio.lowlevel.checkpoint()
         while not self._closed:
-            if self._left:
+            if self.room > 0:
                 return self._lend()
-            await self._waiting.park()
+            await self.budget.waiting.park()
         raise trio.ClosedResourceError
 
     def acquire_nowait(self) -> bytearray | None:
-        """Return a buffer if one is free and nobody waits for it; else None."""
-        if self._closed or not self._left or self._waiting:
+        """Return a buffer if one is free and nobody waits for one; else None."""
+        if self._closed or self.room <= 0 or self.budget.waiting:
             return None
         return self._lend()
 
@@ -60,20 +92,20 @@ class BufferPool:
         if id(buffer) not in self._lent:
             raise LocalProtocolError("buffer released twice")
         self._lent.remove(id(buffer))
-        if self._closed:
-            return
-        self._free.append(buffer)
-        self._left += 1
-        self._waiting.unpark()
+        if not self._closed:
+            self.budget.free.append(buffer)
+            self.budget.give_back(1)
 
     def close(self) -> None:
         """Let all who wait go with an error, and the memory; lent buffers may still come back."""
-        self._closed = True
-        self._free.clear()  # whoever holds the pool meanwhile, a cycle say, does not hold these
-        self._waiting.unpark_all()
+        if not self._closed:
+            self._closed = True
+            self.budget.give_back(len(self._lent))
+            self.budget.rest()
 
     def _lend(self) -> bytearray:
-        self._left -= 1
-        buffer = self._free.pop() if self._free else bytearray(self.size_bytes)
+        self.budget.left -= 1
+        free = self.budget.free
+        buffer = free.pop() if free else bytearray(self.size_bytes)
         self._lent.add(id(buffer))
         return buffer

@@ -1,13 +1,19 @@
 """The receiving half of a link: records off the wire, chunks straight into pooled buffers."""
 
+from typing import Final
+
 import trio
 
 from medp2p import limits
 from medp2p.errors import LinkLostError, LocalProtocolError
-from medp2p.net.buffers import BufferPool
+from medp2p.net.buffers import Budget, BufferPool
 from medp2p.net.stream import ByteStream
 from medp2p.proto.frames import ChunkHeader, ChunkStart, ControlFrame, FrameReader
 from medp2p.proto.records import FULL_RECORD_BYTES, ReceiveCipher, sealed_bytes
+
+_CHUNK_BYTES: Final = sealed_bytes(limits.CHUNK_BYTES)
+#: Of all links of a process.
+_BUDGET: Final = Budget(limits.RECEIVE_BUFFERS)
 
 
 class ReceivedChunk:
@@ -67,7 +73,7 @@ class FrameSource:
         self._cipher = cipher
         self._reader = FrameReader(cipher, pairing=pairing)
         self._record = memoryview(bytearray(FULL_RECORD_BYTES))
-        self._pool = BufferPool(limits.RECEIVE_CHUNKS, sealed_bytes(limits.CHUNK_BYTES))
+        self._pool = BufferPool(limits.RECEIVE_CHUNKS, _CHUNK_BYTES, _BUDGET)
         self._body_left = 0
 
     @property

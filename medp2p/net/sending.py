@@ -13,7 +13,7 @@ import trio
 
 from medp2p import limits
 from medp2p.errors import LinkLostError, LocalProtocolError, MedP2PError
-from medp2p.net.buffers import BufferPool
+from medp2p.net.buffers import Budget, BufferPool
 from medp2p.net.stream import ByteStream
 from medp2p.proto.frames import PACKED_HEADER_BYTES, ChunkHeader, encode_control
 from medp2p.proto.messages import Message, encode
@@ -21,6 +21,8 @@ from medp2p.proto.records import SendCipher, record_count, sealed_bytes
 
 _HEADER_BYTES: Final = sealed_bytes(PACKED_HEADER_BYTES)
 _SLOT_BYTES: Final = _HEADER_BYTES + sealed_bytes(limits.CHUNK_BYTES)
+#: Of all links of a process.
+_BUDGET: Final = Budget(limits.SEND_BUFFERS)
 
 
 class _Frame:
@@ -144,7 +146,7 @@ class SendQueue:
         self._frames: deque[_Frame] = deque()
         self._messages = 0
         self._ending = False
-        self._pool = BufferPool(limits.LINK_CHUNKS, _SLOT_BYTES)
+        self._pool = BufferPool(limits.LINK_CHUNKS, _SLOT_BYTES, _BUDGET)
         self._error: MedP2PError | None = None
         self._sender = trio.lowlevel.ParkingLot()
         self._room = trio.lowlevel.ParkingLot()
@@ -210,11 +212,9 @@ class SendQueue:
         return places
 
     def _free_places(self) -> int:
-        lent = self._pool.lent
         if self._delay < limits.QUEUE_SECONDS:
-            whole = limits.LINK_CHUNKS - lent >= limits.WORK_CHUNKS
-            return limits.WORK_CHUNKS if whole else 0
-        return 1 if lent < limits.SLOW_LINK_CHUNKS else 0
+            return limits.WORK_CHUNKS if self._pool.room >= limits.WORK_CHUNKS else 0
+        return 1 if self._pool.lent < limits.SLOW_LINK_CHUNKS and self._pool.room > 0 else 0
 
     def spare_buffer(self) -> bytearray | None:
         """Return a chunk buffer if one is free; pass it to reserve at once."""

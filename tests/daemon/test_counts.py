@@ -84,7 +84,7 @@ class Counting:
 
         def counted_lend(pool: BufferPool) -> bytearray:
             self._seen["lent"] += 1
-            self._seen["made"] += not pool._free
+            self._seen["made"] += not pool.budget.free
             return lend(pool)
 
         patch.setattr(trio.to_thread, "run_sync", counted_run_sync)
@@ -153,6 +153,20 @@ async def test_memory_does_not_grow_with_the_size(tmp_path: Path) -> None:
                 await send(it, a, name, size)
                 peaks.append(tracemalloc.get_traced_memory()[1])
     assert max(peaks) <= MOST_BUFFERS * MIB
+
+
+@pytest.mark.usefixtures("whole_groups")
+async def test_many_at_a_time_take_little_more_than_one(tmp_path: Path) -> None:
+    at_once = 4
+    async with pair_of(tmp_path, compression=AUTO) as (it, a, _):
+        await send(it, a, "warm", MIB)
+        with traced_memory():
+            async with trio.open_nursery() as nursery:
+                for number in range(at_once):
+                    nursery.start_soon(send, it, a, f"study {number}", SMALL)
+            peak = tracemalloc.get_traced_memory()[1]
+    buffers = limits.SEND_BUFFERS + limits.RECEIVE_BUFFERS
+    assert peak <= (buffers + at_once * 3 * limits.WORKERS + 12) * MIB
 
 
 async def test_memory_does_not_grow_with_the_number(tmp_path: Path) -> None:
