@@ -6,10 +6,12 @@ bytes over. The digests come together in order in the caller's thread and make t
 Source: docs/VAULT.md, "Release".
 """
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 
 from medp2p import limits
 from medp2p.digest import chunk_digest, root_digest
@@ -17,6 +19,9 @@ from medp2p.errors import IntegrityError, ReleaseError
 from medp2p.layout import Bytes, FilePart, Layout
 from medp2p.vault.age_reader import SealReader
 
+#: The files of a chunk of more small ones than that are written by one thread at a time: two that
+#: both make short system calls hand the interpreter lock to and fro, and take longer than one.
+_MANY_PARTS = 3 * 8
 #: Takes the bytes of a part of a file.
 Write = Callable[[FilePart, memoryview], None]
 
@@ -42,6 +47,7 @@ class Unsealing:
     root: bytes
     progress: Callable[[int], None]
     cancelled: Callable[[], bool]
+    _turn: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, write: Write | None = None, content: Write | None = None) -> None:
         """Check everything. Blocks; both functions get bytes before the root is known.
@@ -100,8 +106,16 @@ class Unsealing:
 
     def _take(self, index: int, data: memoryview, write: Write | None) -> None:
         """Compare what is no file's with the manifest, hand over what is."""
-        start, at = index * limits.CHUNK_BYTES, 0
-        for part in self.layout.segments(start, start + self.layout.chunk_length(index)):
+        start = index * limits.CHUNK_BYTES
+        parts = list(self.layout.segments(start, start + self.layout.chunk_length(index)))
+        with self._turn if len(parts) > _MANY_PARTS else nullcontext():
+            self._compare(parts, data, write)
+
+    def _compare(
+        self, parts: list[Bytes | FilePart], data: memoryview, write: Write | None
+    ) -> None:
+        at = 0
+        for part in parts:
             if isinstance(part, Bytes):
                 end = at + len(part.data)
                 if data[at:end] != part.data:
