@@ -1,7 +1,6 @@
 """Checks of file names: what does not belong among images, and what a DICOMDIR promises."""
 
 import unicodedata
-from collections import defaultdict
 from collections.abc import Sequence
 
 from medp2p.dicom.finding import Finding, files_of, finding
@@ -57,15 +56,24 @@ def _check_company(items: Sequence[Item], others: list[int]) -> list[Finding]:
 
 def _check_collisions(items: Sequence[Item]) -> list[Finding]:
     """Names that are one name on a system that ignores case or Unicode forms."""
-    spellings: defaultdict[str, dict[bytes, int]] = defaultdict(dict)
+    first: dict[str, tuple[bytes, int]] = {}
+    more: dict[str, dict[bytes, int]] = {}
+
+    def note(path: bytes, number: int) -> None:
+        name = _one_name(path)
+        before = first.setdefault(name, (path, number))
+        if before[0] != path:
+            more.setdefault(name, dict([before])).setdefault(path, number)
+
+    seen: set[bytes] = set()  # folders, and so all above them
     for number, item in enumerate(items):
-        path = item.path
-        while path:
-            spellings[_one_name(path)].setdefault(path, number)
-            path = path.rpartition(b"/")[0]
-    colliding = [
-        number for paths in spellings.values() if len(paths) > 1 for number in paths.values()
-    ]
+        note(item.path, number)
+        folder = item.path.rpartition(b"/")[0]
+        while folder and folder not in seen:
+            seen.add(folder)
+            note(folder, number)
+            folder = folder.rpartition(b"/")[0]
+    colliding = [number for paths in more.values() for number in paths.values()]
     if not colliding:
         return []
     text = "names that differ only in case or Unicode form, one name on Windows and macOS"
