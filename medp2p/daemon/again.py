@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from medp2p.daemon import papers
-from medp2p.daemon.instances import MARK_BYTES, instance_of, marks
+from medp2p.daemon.instances import ReadContent, Sent, decode_marks, marks
 from medp2p.daemon.parts import Before, TypedPatient, Wishes, with_folders
 from medp2p.daemon.station import Station
 from medp2p.dicom.label import Label, decode_label_untrusted, not_of
@@ -41,7 +41,7 @@ class Earlier:
     Attributes:
         roots: What to walk; () for what the sender names.
         paths: The entries that are sent again; None for all.
-        known: Marks of the files that the earlier transfers had.
+        known: The files that the earlier transfers had.
         label: Of the earlier transfer.
         wishes: What the sender asks.
         files: What the files looked like, if what was typed about them may be used again.
@@ -50,7 +50,7 @@ class Earlier:
     wishes: Wishes
     roots: tuple[bytes, ...] = ()
     paths: frozenset[bytes] | None = None
-    known: frozenset[bytes] = frozenset()
+    known: Sent = field(default_factory=Sent)
     label: Label = _NO_LABEL
     files: Mapping[bytes, FileStat] = field(default_factory=dict)
 
@@ -59,7 +59,7 @@ class Earlier:
         """Return what an addendum is compared with."""
         if not self.wishes.addendum_of:
             return None
-        return Before(self.label, frozenset(map(instance_of, self.known)))
+        return Before(self.label, self.known.instances)
 
     def told(self, found: Scan, items: Sequence[Item]) -> Wishes:
         """Return the wishes, with what was typed for the earlier transfer where it still holds.
@@ -94,8 +94,12 @@ class Earlier:
             raise SourceError(f"{gone} files or folders of that transfer are not there any more")
         return found.only(numbers, ())
 
-    def fresh(self, found: Scan, items: Sequence[Item]) -> tuple[Scan, list[Item]]:
+    def fresh(
+        self, found: Scan, items: Sequence[Item], read: ReadContent
+    ) -> tuple[Scan, list[Item]]:
         """Return a walk without the files that were sent before, and what the others say.
+
+        Blocking: what may have been sent before is read again.
 
         Raises:
             SourceError: Nothing is new.
@@ -104,7 +108,8 @@ class Earlier:
             return found, list(items)
         # An image that was sent with another content is not left out: it is a finding.
         numbers = [n for n, entry in enumerate(found.entries) if entry.kind is Kind.FILE]
-        new = [at for at, one in enumerate(marks(found, items)) if one not in self.known]
+        told = enumerate(marks(found, items))
+        new = [at for at, one in told if not self.known.has(one, numbers[at], read)]
         if not new:
             raise SourceError("nothing of that is new: the earlier transfer had all of it")
         kept = {numbers[at] for at in new}
@@ -174,14 +179,14 @@ def _addendum(tx: Tx, station: Station, peer: str, wishes: Wishes) -> Earlier:
             f"transfer {row.id} is {row.state.value}; nothing can be added to it",
             hint="wait until the receiver has sealed it",
         )
-    known: set[bytes] = set()
+    known: list[bytes] = []
     for one in _chain(tx, row.id):
         raw = papers.get(tx, station, one, papers.INSTANCES)
         if raw is None:
             raise NotFoundError(f"what transfer {one} had is not kept any more")
-        known.update(raw[at : at + MARK_BYTES] for at in range(0, len(raw), MARK_BYTES))
+        known += decode_marks(raw)
     whole = msgspec.structs.replace(wishes, addendum_of=row.id)
-    return Earlier(wishes=whole, known=frozenset(known), label=_label(tx, station, row))
+    return Earlier(wishes=whole, known=Sent(known), label=_label(tx, station, row))
 
 
 def _chain(tx: Tx, transfer: str) -> list[str]:

@@ -1,14 +1,15 @@
 """What the files of a scan say about themselves: read in bounded children, kept per file identity.
 
-Two warm children use two cores; the thread beside each reads the next files meanwhile. What was
-read of a file is kept in memory, and good as long as size, times, inode, device and the first KiB
-are the same.
+What is no DICOM at first sight is told here, from the same bytes. Two warm children use two cores
+for the rest; the thread beside each reads the next files meanwhile. What was read of a file is
+kept in memory, and good as long as size, times, inode, device and the first KiB are the same.
 """
 
 import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -16,18 +17,18 @@ import trio
 
 from medp2p import limits
 from medp2p.daemon.groups import one_error
-from medp2p.daemon.instances import is_instance
 from medp2p.dicom.checks import to_digest
 from medp2p.dicom.facts import FileFacts
 from medp2p.dicom.patients import Item
+from medp2p.dicom.plain import inspect_plainly
 from medp2p.dicom.worker import UNREAD, Inspector, Sample
 from medp2p.errors import TransferAbortedError
 from medp2p.model import Kind
+from medp2p.parcel.folders import Neighbours
 from medp2p.parcel.heads import Heads
 from medp2p.parcel.record import FileStat, Scan
 
 _T = TypeVar("_T")
-_Key = tuple[FileStat, bytes]
 
 #: Files looked at so far.
 Progress = Callable[[int], None]
@@ -42,7 +43,8 @@ class Inspectors:
 
     def __init__(self, children: Sequence[Inspector] = ()) -> None:
         self._children = list(children) or [Inspector() for _ in range(limits.DICOM_CHILDREN)]
-        self._known: OrderedDict[_Key, tuple[FileFacts, bytes | None]] = OrderedDict()
+        #: By what a file looked like: a digest of how it began, and its facts.
+        self._known: OrderedDict[FileStat, tuple[bytes, FileFacts]] = OrderedDict()
         self._lock = threading.Lock()
         self._limiter = trio.CapacityLimiter(2 * limits.DICOM_CHILDREN)
 
@@ -88,10 +90,18 @@ class Inspectors:
         progress: Progress,
         cancelled: Callable[[], bool],
     ) -> None:
-        for batch in batches:
-            if cancelled():
-                raise TransferAbortedError("the scan was cancelled")
-            await self._thread(_inspect_batch, child, work, batch)
+        while True:
+            # One thread reads at a time: two that both make short system calls take turns at the
+            # interpreter lock, and twice as long. Meanwhile the other child is asked.
+            async with work.reading:
+                batch = next(batches, None)
+                if batch is None:
+                    return
+                if cancelled():
+                    raise TransferAbortedError("the scan was cancelled")
+                samples = await self._thread(_read_batch, work, batch)
+            if samples:
+                await self._thread(_ask, child, work, samples)
             self._keep(work, batch)
             progress(len(work.facts))
 
@@ -110,21 +120,30 @@ class Inspectors:
         )
 
     def _take_known(self, work: "_Work") -> None:
-        for number in work.files:
-            key = work.key(number)
-            with self._lock:
-                known = None if key is None else self._known.get(key)
-                if key is not None and known is not None:
-                    self._known.move_to_end(key)
-                    work.facts[number], work.digests[number] = known
+        """Take over what is known, where a file looks and begins as it did."""
+        if not self._known:
+            return
+        with work.heads.neighbours() as at:
+            for number in work.files:
+                stat = work.scan.stat(number)
+                with self._lock:
+                    known = self._known.get(stat)
+                if known is None:
+                    continue
+                head = work.heads.read(number, limits.DICOM_KEY_BYTES, 0, at)
+                if head is None or head.changed or _beginning(head.head) != known[0]:
+                    continue
+                work.facts[number] = known[1]
+                with self._lock, suppress(KeyError):
+                    self._known.move_to_end(stat)
 
     def _keep(self, work: "_Work", batch: Sequence[int]) -> None:
+        """Remember what was read; what is no DICOM is told as quickly as it would be found."""
         with self._lock:
             for number in batch:
-                facts = work.facts[number]
-                key = work.keys.get(number)
-                if key and number not in work.changed and facts.reason != UNREAD.reason:
-                    self._known[key] = facts, work.digests.get(number)
+                facts, begin = work.facts[number], work.begins.pop(number, None)
+                if begin and number not in work.changed and facts.reason != UNREAD.reason:
+                    self._known[work.scan.stat(number)] = begin, facts
             while len(self._known) > limits.DICOM_KNOWN_FILES:
                 self._known.popitem(last=False)
 
@@ -136,29 +155,23 @@ class _Work:
     Attributes:
         files: Numbers of the entries that are files.
         facts: Of each, once known.
-        digests: Of the content of each image.
-        keys: Under what each may be known.
+        begins: Digests of the first KiB of those that a child was asked about.
         changed: Files that are not what the scan saw.
     """
 
     scan: Scan
     files: list[int]
     facts: dict[int, FileFacts] = field(default_factory=dict)
-    digests: dict[int, bytes | None] = field(default_factory=dict)
-    keys: "dict[int, _Key]" = field(default_factory=dict)
+    begins: dict[int, bytes] = field(default_factory=dict)
     changed: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.heads = Heads(self.scan)
+        self.reading = trio.Lock()
 
-    def key(self, number: int) -> "_Key | None":
-        """Return under what a file may be known: its identity, and how it begins."""
-        start = self.heads.read(number, limits.DICOM_KEY_BYTES, 0)
-        if start is None or start.changed:
-            return None
-        digest = hashlib.blake2b(start.head, digest_size=16).digest()
-        self.keys[number] = self.scan.stat(number), digest
-        return self.keys[number]
+
+def _beginning(head: bytes) -> bytes:
+    return hashlib.blake2b(head[: limits.DICOM_KEY_BYTES], digest_size=16).digest()
 
 
 def _batches(numbers: Sequence[int]) -> Iterator[list[int]]:
@@ -167,30 +180,42 @@ def _batches(numbers: Sequence[int]) -> Iterator[list[int]]:
         yield list(numbers[first : first + size])
 
 
-def _inspect_batch(child: Inspector, work: _Work, batch: Sequence[int]) -> None:
+def _read_batch(work: _Work, batch: Sequence[int]) -> dict[int, Sample]:
+    """Read some files; return those that a child must be asked about."""
+    samples: dict[int, Sample] = {}
+    with work.heads.neighbours() as at:
+        for number in batch:
+            sample = _sample(work, number, limits.DICOM_HEAD_BYTES, at)
+            plain = UNREAD if sample is None else inspect_plainly(sample.head)
+            if sample is not None and plain is None:
+                samples[number] = sample
+                work.begins[number] = _beginning(sample.head)
+            else:
+                work.facts[number] = plain or UNREAD
+    return samples
+
+
+def _ask(child: Inspector, work: _Work, samples: dict[int, Sample]) -> None:
     """Inspect some files; those that want more bytes, or met a failing child, once more."""
-    wanted = dict.fromkeys(batch, limits.DICOM_HEAD_BYTES)
     again: set[int] = set()
-    while wanted:
-        portion = _portion(wanted)
-        samples = {n: _sample(work, n, wanted.pop(n)) for n in portion}
-        known = [n for n in portion if samples[n] is not None]
-        answers = child.inspect_many([one for n in known if (one := samples[n]) is not None])
-        for number in portion:
-            work.facts[number] = UNREAD
-        for number, facts in zip(known, answers, strict=True):
-            work.facts[number] = facts
-            sample = samples[number]
-            if sample is None:
-                continue
-            if facts.wanted_bytes > len(sample.head):
-                wanted[number] = facts.wanted_bytes
-            elif facts.reason == UNREAD.reason and number not in again:
-                again.add(number)
-                wanted[number] = max(len(sample.head), limits.DICOM_HEAD_BYTES)
-    for number in batch:
-        if is_instance(work.facts[number]):
-            work.digests[number] = work.heads.digest(number)
+    wanted: dict[int, int] = {}
+    with work.heads.neighbours() as at:
+        while samples or wanted:
+            answers = child.inspect_many(list(samples.values()))
+            for (number, sample), facts in zip(samples.items(), answers, strict=True):
+                work.facts[number] = facts
+                if facts.wanted_bytes > len(sample.head):
+                    wanted[number] = facts.wanted_bytes
+                elif facts.reason == UNREAD.reason and number not in again:
+                    again.add(number)
+                    wanted[number] = max(len(sample.head), limits.DICOM_HEAD_BYTES)
+            samples = {}
+            for number in _portion(wanted):
+                more = _sample(work, number, wanted.pop(number), at)
+                if more is None:
+                    work.facts[number] = UNREAD
+                else:
+                    samples[number] = more
 
 
 def _portion(wanted: dict[int, int]) -> list[int]:
@@ -205,32 +230,24 @@ def _portion(wanted: dict[int, int]) -> list[int]:
     return portion
 
 
-def _sample(work: _Work, number: int, count: int) -> Sample | None:
-    head = work.heads.read(number, count, limits.DICOM_TAIL_BYTES)
-    if head is None:
+def _sample(work: _Work, number: int, count: int, at: Neighbours) -> Sample | None:
+    head = work.heads.read(number, count, limits.DICOM_TAIL_BYTES, at)
+    if head is None or head.changed:
         work.changed.add(number)
-        return None
-    if head.changed:
-        work.changed.add(number)
-    return Sample(head.head, head.size, head.tail)
+    return None if head is None else Sample(head.head, head.size, head.tail)
 
 
 def _find_changed(work: _Work, numbers: Sequence[int]) -> None:
-    work.changed.update(number for number in numbers if work.heads.has_changed(number))
+    with work.heads.neighbours() as at:
+        work.changed.update(number for number in numbers if work.heads.has_changed(number, at))
 
 
 def _items(work: _Work) -> list[Item]:
     """Return the items; all that may share an instance with another have their digests."""
     items = [
-        Item(
-            work.scan.entries[number].path,
-            work.facts[number],
-            work.digests.get(number),
-            number in work.changed,
-        )
+        Item(work.scan.entries[number].path, work.facts[number], None, number in work.changed)
         for number in work.files
     ]
     for place in to_digest(items):
-        if items[place].digest is None:
-            items[place] = items[place]._replace(digest=work.heads.digest(work.files[place]))
+        items[place] = items[place]._replace(digest=work.heads.digest(work.files[place]))
     return items

@@ -16,6 +16,7 @@ from medp2p.daemon.station import Station
 from medp2p.errors import MedP2PError, SourceChangedError, SourceError
 from medp2p.layout import FilePart, Layout
 from medp2p.net.link import ChunkSlot, Link
+from medp2p.parcel.contents import Contents
 from medp2p.parcel.reader import Reader, check_unchanged
 from medp2p.parcel.scan import Scan
 from medp2p.proto.frames import PACKING_FEATURE, ChunkHeader, Packing
@@ -48,6 +49,7 @@ class Outflow:
     """The data phase of one transfer at its sender.
 
     Attributes:
+        contents: Takes what images hold, while it is sent.
         failure: Why a chunk could not be sent, known before the peer can react to its Abort.
     """
 
@@ -58,6 +60,7 @@ class Outflow:
     scan: Scan
     salt: bytes
     offer: bytes
+    contents: Contents
     failure: MedP2PError | None = None
     _hashed: list[tuple[int, bytes]] = field(default_factory=list)
     _hashed_at: float = 0.0
@@ -65,7 +68,7 @@ class Outflow:
 
     def __post_init__(self) -> None:
         self._key = digest.stream_key(self.salt)
-        self._reader = Reader(self.scan, self.geometry)
+        self._reader = Reader(self.scan, self.geometry, self.contents)
         agreed = self.link.conversation.agreed(PACKING_FEATURE)
         slow = self.link.peer_key in self.station.board.slow_links
         self._packing = ChunkPacking(
@@ -92,6 +95,7 @@ class Outflow:
         await self._pump(ChunkScheduler(ranges))
         await self._journal()
         await self._hash_the_rest()
+        await self._read_the_rest()
         await self._sources_as_scanned()
 
         return await station.read(self._root)
@@ -253,6 +257,14 @@ class Outflow:
                 self._known[index] = found
                 self._hashed.append((index, found))
         await self._journal()
+
+    async def _read_the_rest(self) -> None:
+        """Read once more what an earlier conversation has sent of images, to know its content."""
+        missing = self.contents.missing()
+        plain = memoryview(bytearray(limits.CHUNK_BYTES if missing else 0))
+        for index in missing:
+            view = plain[: self.geometry.chunk_length(index)]
+            await trio.to_thread.run_sync(self._digest, index, view)
 
     async def _sources_as_scanned(self) -> None:
         """Before the commit: look at every file once more; read touched ones again.

@@ -149,6 +149,12 @@ def scan(tx: Tx, station: Station, scan_id: str) -> Scan:
     return decode_scan(need(tx, station, scan_id, SOURCES))
 
 
+def sources(tx: Tx, station: Station, scan_id: str) -> tuple[Scan, Layout]:
+    """Return a scan and the stream geometry of its entries: those of each transfer of it."""
+    found = scan(tx, station, scan_id)
+    return found, Layout(found.entries)
+
+
 def put_scan(tx: Tx, station: Station, scan_id: str, found: Scan) -> None:
     """Keep a scan for the transfers that refer to it."""
     put_spool(tx, station, scan_id, SOURCES, encode_scan(found))

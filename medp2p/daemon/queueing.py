@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from medp2p import digest, limits
 from medp2p.daemon import again, offers, papers, undoing
+from medp2p.daemon.instances import encode_marks
 from medp2p.daemon.labels import patient_view
 from medp2p.daemon.parts import Part
 from medp2p.daemon.station import Station
@@ -116,7 +117,7 @@ def keep(
     transfers.update(tx, row.id, scan_id=scan_id)
     papers.put_summary(tx, station, row.id, queued.offer)
     papers.put_manifest(tx, station, row.id, list(found.entries))
-    papers.put_spool(tx, station, row.id, papers.INSTANCES, b"".join(part.marks))
+    papers.put_spool(tx, station, row.id, papers.INSTANCES, encode_marks(part.marks))
     again.note(tx, station, row, queued.offer.label)
     station.ledger.record(
         tx,

@@ -34,6 +34,7 @@ from medp2p.model import (
     new_transfer_id,
 )
 from medp2p.net.guard import bug_text
+from medp2p.parcel.heads import Heads
 from medp2p.parcel.scan import Scan, scan
 from medp2p.vault import peers
 from medp2p.vault.peers import PeerRow
@@ -77,6 +78,15 @@ class Job:
     error: MedP2PError | None = None
     bell: Bell = field(default_factory=Bell)
     started: float = field(default_factory=trio.current_time)
+    told: float = 0.0
+    divided: tuple[Wishes, Mapping[str, str], str] | None = None
+
+    def tell(self) -> None:
+        """Wake who follows, a few times a second: each answer to them costs a millisecond."""
+        now = trio.current_time()
+        if now - self.told >= limits.SCAN_NEWS_SECONDS:
+            self.told = now
+            self.bell.ring()
 
     @property
     def state(self) -> str:
@@ -165,7 +175,7 @@ class Scans:
 
         def note(files: int, file_bytes: int) -> None:
             job.files, job.file_bytes = files, file_bytes
-            job.bell.ring()
+            job.tell()
 
         def progress(files: int, file_bytes: int) -> None:
             token.run_sync_soon(note, files, file_bytes, idempotent=False)
@@ -185,7 +195,7 @@ class Scans:
             job.items = await self._inspect(job, found)
             if job.earlier is not None:
                 job.wishes = job.earlier.told(found, job.items)
-                found, job.items = job.earlier.fresh(found, job.items)
+                found, job.items = await self._fresh(job.earlier, job, found)
                 note(found.files, found.file_bytes)
             await self._divide(job, found)
         except MedP2PError as error:
@@ -199,9 +209,12 @@ class Scans:
         job.bell.ring()
 
     async def _divide(self, job: Job, found: Scan) -> None:
-        """Make the parts of a scan, as the peer's settings are now."""
+        """Make the parts of a scan, as the peer's settings are now; as they were, they stay."""
         peer = await self._recipient(job)
         today = time.strftime("%Y%m%d")
+        if job.parts and job.divided == (job.wishes, peer.settings, today):
+            return
+        job.divided = job.wishes, peer.settings, today
         job.settings = peer.settings
         before = None if job.earlier is None else job.earlier.before
         job.parts = await trio.to_thread.run_sync(
@@ -225,7 +238,7 @@ class Scans:
     async def _inspect(self, job: Job, found: Scan) -> list[Item]:
         def progress(inspected: int) -> None:
             job.inspected = inspected
-            job.bell.ring()
+            job.tell()
 
         station = self._station
         return await station.inspectors.inspect(
@@ -234,6 +247,24 @@ class Scans:
             lambda: station.stopping or job.id not in self._jobs,
             station.now_ms(),
         )
+
+    async def _fresh(self, earlier: Earlier, job: Job, found: Scan) -> tuple[Scan, list[Item]]:
+        """Leave out what was sent before; its content is read again to be sure."""
+
+        def cancelled() -> bool:
+            return self._station.stopping or job.id not in self._jobs
+
+        def fresh() -> tuple[Scan, list[Item]]:
+            heads = Heads(found)
+            try:
+                with heads.neighbours() as at:
+                    return earlier.fresh(
+                        found, job.items, lambda n, cut: heads.content(n, cut, at, cancelled)
+                    )
+            finally:
+                heads.close()
+
+        return await trio.to_thread.run_sync(fresh, limiter=self._station.walk_limiter)
 
     async def reveal(self, actor: Actor, scan_id: str, part: int) -> views.Json:
         """Return the label of a part with nothing masked, for a person who asks; audited.

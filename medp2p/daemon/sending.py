@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import trio
 
 from medp2p import layout, limits
-from medp2p.daemon import applying, endings, exchange, papers, statements
+from medp2p.daemon import applying, endings, exchange, instances, papers, statements
 from medp2p.daemon.groups import one_error
 from medp2p.daemon.outflow import Outflow
 from medp2p.daemon.station import PEER, RULE, Station
@@ -25,12 +25,15 @@ from medp2p.errors import (
 )
 from medp2p.model import ENDED, WHOLE, Reason, State
 from medp2p.net.link import Link, ReceivedChunk
+from medp2p.parcel.contents import Contents
+from medp2p.parcel.scan import Scan
 from medp2p.proto.messages import (
     Abort,
     Answer,
     Bye,
     Message,
     Need,
+    Offer,
     Page,
     Progress,
     Wait,
@@ -39,7 +42,6 @@ from medp2p.text import format_bytes
 from medp2p.vault import transfers
 from medp2p.vault.peers import PeerRow
 from medp2p.vault.store import Tx
-from medp2p.vault.transfers import TransferRow
 
 log = logging.getLogger(__name__)
 
@@ -112,9 +114,9 @@ class Sending:
         if answer is None:
             await self.link.close()
             return
-        geometry = await station.read(papers.layout, station, self.transfer)
-        await self._pages(answer.pages)
-        await self._data(row, geometry, offer.salt, offer.offer)
+        scan, geometry = await station.read(papers.sources, station, row.scan_id or "")
+        await self._pages(geometry, answer.pages)
+        await self._data(scan, geometry, offer)
 
     async def _answered(self) -> Answer | None:
         """Wait for a decision; None: it is over, or the receiver takes no offer now."""
@@ -152,14 +154,12 @@ class Sending:
         station = self.station
         row = await station.read(transfers.get, self.transfer)
         offer = await station.read(papers.summary, station, self.transfer)
-        geometry = await station.read(papers.layout, station, self.transfer)
-        scan = await station.read(papers.scan, station, row.scan_id or "")
-        outflow = Outflow(
-            station, self.link, self.transfer, geometry, scan, offer.salt, offer.offer
-        )
+        scan, geometry = await station.read(papers.sources, station, row.scan_id or "")
+        outflow = await self._outflow(scan, geometry, offer)
         failure: SourceChangedError | None = None
         try:
-            await station.write(self._proved, await outflow.send([]), claim)
+            root = await outflow.send([])
+            await station.write(self._proved, root, outflow.contents, claim)
         except SourceChangedError as error:
             failure = error
         finally:
@@ -167,15 +167,30 @@ class Sending:
         if failure is not None:
             await station.write(self._fail, failure)
 
-    def _proved(self, tx: Tx, root: bytes, claim: tuple[bytes, int]) -> None:
+    def _proved(self, tx: Tx, root: bytes, contents: Contents, claim: tuple[bytes, int]) -> None:
         row = transfers.get(tx, self.transfer)
         if row.state not in ENDED and row.state not in WHOLE:
-            row = transfers.update(tx, row.id, root=root)
-            applying.seal(tx, self.station, row, *claim)
+            self._keep_root(tx, root, contents)
+            applying.seal(tx, self.station, transfers.get(tx, row.id), *claim)
 
-    async def _pages(self, held: int) -> None:
-        entries = await self.station.read(papers.manifest, self.station, self.transfer)
-        pages = await trio.to_thread.run_sync(lambda: list(layout.pages(entries)))
+    async def _outflow(self, scan: Scan, geometry: layout.Layout, offer: Offer) -> Outflow:
+        """Open the sources; the contents of images are noted while they are read."""
+        station = self.station
+        marks = await station.read(papers.get, station, self.transfer, papers.INSTANCES)
+        images = [] if marks is None else instances.open_images(marks, geometry.entries)
+        return Outflow(
+            station=station,
+            link=self.link,
+            transfer=self.transfer,
+            geometry=geometry,
+            scan=scan,
+            salt=offer.salt,
+            offer=offer.offer,
+            contents=Contents(geometry, images),
+        )
+
+    async def _pages(self, geometry: layout.Layout, held: int) -> None:
+        pages = await trio.to_thread.run_sync(lambda: list(layout.pages(geometry.entries)))
         for number, page in enumerate(pages):
             last = number + 1 == len(pages)
             if number >= held or last:
@@ -183,12 +198,9 @@ class Sending:
 
     # --- data -------------------------------------------------------------------------
 
-    async def _data(
-        self, row: TransferRow, geometry: layout.Layout, salt: bytes, offer: bytes
-    ) -> None:
+    async def _data(self, scan: Scan, geometry: layout.Layout, offer: Offer) -> None:
         station = self.station
-        scan = await station.read(papers.scan, station, row.scan_id or "")
-        outflow = Outflow(station, self.link, self.transfer, geometry, scan, salt, offer)
+        outflow = await self._outflow(scan, geometry, offer)
         try:
             await self._needs()
             async with self.running:
@@ -227,7 +239,7 @@ class Sending:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._follow, outflow, nursery.cancel_scope)
                     root = await outflow.send(needed)
-                    await self.station.write(self._keep_root, root)
+                    await self.station.write(self._keep_root, root, outflow.contents)
                     await outflow.commit(root)
             row = await self.station.read(transfers.get, self.transfer)
             if row.state in WHOLE or row.state in ENDED:
@@ -320,8 +332,13 @@ class Sending:
             tx, self.transfer, state=state, reason=why, decided_ms=decided, updated_ms=now
         )
 
-    def _keep_root(self, tx: Tx, root: bytes) -> None:
+    def _keep_root(self, tx: Tx, root: bytes, contents: Contents) -> None:
+        """All was read: its root, and what its images hold, for addenda to come."""
         transfers.update(tx, self.transfer, root=root)
+        marks = papers.get(tx, self.station, self.transfer, papers.INSTANCES)
+        if contents.wanted and marks is not None:
+            data = instances.filled(marks, contents)
+            papers.put_spool(tx, self.station, self.transfer, papers.INSTANCES, data)
 
     def _fail(self, tx: Tx, error: MedP2PError) -> None:
         """The file's name is patient data: it is kept sealed beside the error."""

@@ -177,6 +177,8 @@ JOURNAL_GROUP_SECONDS = 1.0
 #: Unconfirmed scans in memory; a scan of 200,000 files takes some 60 MB.
 MAX_SCANS = 8
 KEEP_SCAN_SECONDS = 3600.0
+#: How often a scan under way has news: each costs its follower and the daemon some milliseconds.
+SCAN_NEWS_SECONDS = 0.2
 #: How long a question about a scan waits for news.
 SCAN_POLL_SECONDS = 20.0
 #: A dial that has taken so long is begun anew when the peer is heard of otherwise.

@@ -87,6 +87,40 @@ class Folders:
         finally:
             self._open.release(lease)
 
+    def clear(self) -> None:
+        """Close what nobody is at; the next look goes by the paths again."""
+        self._open.clear()
+
+    def close(self) -> None:
+        """Close everything."""
+        self._open.close()
+
+
+class Neighbours:
+    """Looks at files and opens them one after the other; for one thread.
+
+    The folder of the last one stays at hand: of neighbours only the first one costs a search.
+
+    Args:
+        folders: Of the scan.
+    """
+
+    __slots__ = ("_folder", "_folders", "_lease", "_root")
+
+    def __init__(self, folders: Folders) -> None:
+        self._folders = folders
+        self._root, self._folder = -1, b""
+        self._lease: Lease | None = None
+
+    def look(self, root: int, path: bytes) -> os.stat_result:
+        """Return what lies at a path, a link itself and not what it points to.
+
+        Raises:
+            OSError: It is gone, or a folder on the way is not ours to enter.
+        """
+        descriptor, name = self._place(root, path)
+        return os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+
     def open_file(self, root: int, path: bytes, check: Callable[[os.stat_result], None]) -> int:
         """Open a file for reading; the caller closes the descriptor.
 
@@ -102,18 +136,27 @@ class Folders:
         Raises:
             OSError: As for `look`, or it may not be read.
         """
-        folder, _, name = path.rpartition(b"/")
-        lease = self.take(root, folder)
-        try:
-            check(os.stat(name, dir_fd=lease.descriptor, follow_symlinks=False))
-            return os.open(name, _READ, dir_fd=lease.descriptor)
-        finally:
-            self._open.release(lease)
-
-    def clear(self) -> None:
-        """Close what nobody is at; the next look goes by the paths again."""
-        self._open.clear()
+        descriptor, name = self._place(root, path)
+        check(os.stat(name, dir_fd=descriptor, follow_symlinks=False))
+        return os.open(name, _READ, dir_fd=descriptor)
 
     def close(self) -> None:
-        """Close everything."""
-        self._open.close()
+        """Give the folder back."""
+        if self._lease is not None:
+            self._folders.release(self._lease)
+            self._lease = None
+
+    def __enter__(self) -> "Neighbours":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _place(self, root: int, path: bytes) -> tuple[int, bytes]:
+        """Return the descriptor of a file's folder, and its name there."""
+        folder, _, name = path.rpartition(b"/")
+        if self._lease is None or folder != self._folder or root != self._root:
+            self.close()
+            self._lease = self._folders.take(root, folder)
+            self._root, self._folder = root, folder
+        return self._lease.descriptor, name

@@ -12,13 +12,16 @@ Thread-safe. What is read goes from the kernel into the caller's buffer without 
 import errno
 import os
 import stat
+import threading
+from contextlib import nullcontext
 
 from medp2p import limits
 from medp2p.errors import LocalProtocolError, SourceChangedError, SourceError
 from medp2p.layout import Bytes, FilePart, Layout
 from medp2p.model import Kind
+from medp2p.parcel.contents import Contents
 from medp2p.parcel.descriptors import Descriptors
-from medp2p.parcel.folders import Folders
+from medp2p.parcel.folders import Folders, Neighbours
 from medp2p.parcel.record import Scan, clamp_ns
 from medp2p.text import path_text
 
@@ -35,12 +38,20 @@ _CHANGES = {
     errno.EACCES: _SHUT,
     errno.EPERM: _SHUT,
 }
+#: A chunk of more small files than that is read by one thread at a time: two that both make short
+#: system calls hand the interpreter lock to and fro, and take twice as long as one.
+_MANY_SEGMENTS = 3 * 8
 #: Descriptors ran out, in this process or in the whole machine.
 _TOO_MANY = (errno.EMFILE, errno.ENFILE)
 
 
 class Reader:
     """The bytes of one scan's stream.
+
+    Args:
+        scan: What was found.
+        layout: Of its entries.
+        contents: Takes the bytes of all parts that are read as chunks.
 
     Attributes:
         touched: Numbers of the entries whose change time, inode or device differ from the scan.
@@ -49,12 +60,13 @@ class Reader:
             before, nothing tells whether it holds the same bytes.
     """
 
-    def __init__(self, scan: Scan, layout: Layout) -> None:
+    def __init__(self, scan: Scan, layout: Layout, contents: Contents | None = None) -> None:
         self.touched: set[int] = set()
         self.replaced: set[int] = set()
-        self._scan, self._layout = scan, layout
+        self._scan, self._layout, self._contents = scan, layout, contents
         self._folders = Folders(scan.roots, limits.READER_FOLDERS)
         self._files = Descriptors(limits.READER_FILES)
+        self._turn = threading.Lock()
 
     def __enter__(self) -> "Reader":
         return self
@@ -89,15 +101,24 @@ class Reader:
         length = self._layout.chunk_length(index)
         if len(view) != length:
             raise LocalProtocolError(f"a view of {len(view)} bytes for a chunk of {length}")
-        start, position = index * limits.CHUNK_BYTES, 0
-        for segment in self._layout.segments(start, start + length):
-            if isinstance(segment, Bytes):
-                end = position + len(segment.data)
-                view[position:end] = segment.data
-            else:
-                end = position + segment.length
-                self._read_part(segment, view[position:end])
-            position = end
+        start = index * limits.CHUNK_BYTES
+        segments = list(self._layout.segments(start, start + length))
+        with self._turn if len(segments) > _MANY_SEGMENTS else nullcontext():
+            self._read_segments(segments, view)
+
+    def _read_segments(self, segments: list[Bytes | FilePart], view: memoryview) -> None:
+        position = 0
+        with Neighbours(self._folders) as at:
+            for segment in segments:
+                if isinstance(segment, Bytes):
+                    end = position + len(segment.data)
+                    view[position:end] = segment.data
+                else:
+                    end = position + segment.length
+                    self._read_part(segment, view[position:end], at)
+                    if self._contents is not None:
+                        self._contents.take(segment, view[position:end])
+                position = end
 
     def read_head(self, entry: int) -> bytes:
         """Return the first bytes of an entry, COMPRESSION_HEAD_BYTES at most. Blocking.
@@ -107,31 +128,33 @@ class Reader:
         """
         size = min(self._scan.entries[entry].size, limits.COMPRESSION_HEAD_BYTES)
         head = bytearray(size)
-        self._read_part(FilePart(entry, 0, size), memoryview(head))
+        with Neighbours(self._folders) as at:
+            self._read_part(FilePart(entry, 0, size), memoryview(head), at)
         return bytes(head)
 
-    def _read_part(self, part: FilePart, view: memoryview) -> None:
+    def _read_part(self, part: FilePart, view: memoryview, at: Neighbours) -> None:
         try:
             try:
-                self._read(part, view)
+                self._read(part, view, at)
             except OSError as error:
                 if error.errno not in _TOO_MANY:
                     raise
+                at.close()
                 self._files.clear()
                 self._folders.clear()
-                self._read(part, view)
+                self._read(part, view, at)
         except OSError as error:
             name = path_text(self._scan.entries[part.index].path)
             if error.errno in _CHANGES:
                 raise SourceChangedError(f"{name} {_CHANGES[error.errno]}") from error
             raise SourceError(f"cannot read {name}: {error.strerror}") from error
 
-    def _read(self, part: FilePart, view: memoryview) -> None:
+    def _read(self, part: FilePart, view: memoryview, at: Neighbours) -> None:
         entry = self._scan.entries[part.index]
         key = (self._scan.root_of[part.index], entry.path)
 
         def open_it() -> int:
-            return self._folders.open_file(*key, lambda found: self._check(part.index, found))
+            return at.open_file(*key, lambda found: self._check(part.index, found))
 
         if part.length == entry.size:  # read whole: nobody will ask for it again soon
             descriptor = open_it()
@@ -166,6 +189,8 @@ class Reader:
             SourceChangedError: It has changed.
             OSError: It was unlinked and nothing lies at its path.
         """
+        if _is_as_scanned(self._scan, index, found):
+            return
         if not found.st_nlink:  # an open file outlives its name: what counts lies at the path
             root = self._scan.root_of[index]
             found = self._folders.look(root, self._scan.entries[index].path)
@@ -179,6 +204,20 @@ class Reader:
 
     def _changed(self, index: int, how: str) -> SourceChangedError:
         return SourceChangedError(f"{path_text(self._scan.entries[index].path)} {how}")
+
+
+def _is_as_scanned(scan: Scan, index: int, found: os.stat_result) -> bool:
+    """Return whether a file is in every way what the scan saw: nearly all are, and cost little."""
+    entry = scan.entries[index]
+    return (
+        found.st_size == entry.size
+        and found.st_mtime_ns == entry.mtime_ns
+        and found.st_ctime_ns == scan.ctime_ns[index]
+        and found.st_ino == scan.inode[index]
+        and found.st_dev == scan.device[index]
+        and found.st_nlink > 0
+        and stat.S_ISREG(found.st_mode)
+    )
 
 
 def how_changed(scan: Scan, index: int, found: os.stat_result) -> str | None:
@@ -215,18 +254,21 @@ def check_unchanged(scan: Scan, touched: set[int] | None = None) -> list[bytes]:
     changed = []
     folders = Folders(scan.roots, limits.READER_FOLDERS)
     try:
-        for index, entry in enumerate(scan.entries):
-            if entry.kind is not Kind.FILE:
-                continue
-            try:
-                found = folders.look(scan.root_of[index], entry.path)
-            except OSError:
-                changed.append(entry.path)
-                continue
-            if how_changed(scan, index, found) is not None:
-                changed.append(entry.path)
-            elif touched is not None and is_touched(scan, index, found):
-                touched.add(index)
+        with Neighbours(folders) as at:
+            for index, entry in enumerate(scan.entries):
+                if entry.kind is not Kind.FILE:
+                    continue
+                try:
+                    found = at.look(scan.root_of[index], entry.path)
+                except OSError:
+                    changed.append(entry.path)
+                    continue
+                if _is_as_scanned(scan, index, found):
+                    continue
+                if how_changed(scan, index, found) is not None:
+                    changed.append(entry.path)
+                elif touched is not None and is_touched(scan, index, found):
+                    touched.add(index)
     finally:
         folders.close()
     return changed

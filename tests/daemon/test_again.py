@@ -10,13 +10,34 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medp2p.daemon.instances import instance_of, mark
+from medp2p import limits
+from medp2p.daemon.instances import (
+    Sent,
+    decode_marks,
+    encode_marks,
+    filled,
+    instance_of,
+    mark,
+    open_images,
+)
 from medp2p.dicom.facts import FileFacts
 from medp2p.errors import CheckRefusedError, ConflictError, MedP2PError, NotFoundError
+from medp2p.layout import FilePart, Layout
 from medp2p.model import Entry, Kind, State
+from medp2p.parcel.contents import Contents, cut_of
+from medp2p.parcel.heads import Heads
 from medp2p.vault import meta
 from tests.helpers.dicoms import DISC, dataset, element, file_of, pixels
-from tests.helpers.stations import ANNA, Workstation, lab, pair_of, tree_of, until
+from tests.helpers.stations import (
+    ANNA,
+    Workstation,
+    lab,
+    pair_of,
+    random_bytes,
+    ranges_bytes,
+    tree_of,
+    until,
+)
 
 SLICES = sorted(path for path in (DISC / "TINY_ALPHA").rglob("*") if path.is_file())
 
@@ -209,15 +230,111 @@ async def test_a_typed_label_is_not_used_again_for_other_content(tmp_path: Path)
         assert view["parts"][0]["wants"] == "label"
 
 
+async def test_what_a_resumed_transfer_had_is_known_to_the_last_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half was sent by a daemon that is gone: it is read once more, and the marks are whole."""
+    monkeypatch.setattr(limits, "JOURNAL_GROUP_SECONDS", 0.1)
+    async with pair_of(tmp_path) as (it, a, b):
+        folder = tmp_path / "jane"
+        images = {f"{n}.dcm": random_bytes(6 * limits.MIB, n) for n in range(4)}
+        for number, (name, pixel_data) in enumerate(images.items()):
+            body = dataset({0x00080018: ("UI", f"1.2.3.4.{number}")})
+            folder.mkdir(exist_ok=True)
+            (folder / name).write_bytes(file_of(body + element(0x7FE00010, "OW", pixel_data)))
+        a.wire.hold_at = a.wire.sent + 12 * limits.MIB
+        first = await a.send("b", folder)
+        await b.until(first, State.RECEIVING)
+        await a.wire.wait_sent(a.wire.hold_at)
+        await until(lambda: ranges_bytes(b.missing(first)) < 20 * limits.MIB, "a group")
+        a.wire.down = True
+        await a.wire.cut()
+        await a.stop()
+        a.wire.go()
+        a.wire.down = False
+        await it.start(a)
+        await a.until(first, State.SEALED)
+        copied = tmp_path / "copied" / "jane"
+        shutil.copytree(folder, copied, copy_function=shutil.copyfile)
+        view = await scan(a, "b", [copied], addendum_of=first)
+        assert "nothing of that is new" in view["error"]["text"]
+        with (copied / "2.dcm").open("r+b") as file:  # one byte amid the pixels
+            file.seek(3 * limits.MIB)
+            file.write(b"?")
+        view = await scan(a, "b", [copied], addendum_of=first)
+        assert view["parts"][0]["stops"] == ["same-instance"]
+        assert view["parts"][0]["files"] == 1
+
+
+async def test_images_are_read_for_their_content_only_while_they_are_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slide of 12 GB is not read as a whole before its first byte leaves."""
+    read: list[int] = []
+    real = Heads.read
+
+    def counted(self: Heads, index: int, head: int, tail: int, at: Any) -> Any:
+        found = real(self, index, head, tail, at)
+        read.append(0 if found is None else len(found.head) + len(found.tail))
+        return found
+
+    monkeypatch.setattr(Heads, "read", counted)
+    monkeypatch.setattr(Heads, "digest", None)
+    async with pair_of(tmp_path) as (_it, a, _b):
+        (tmp_path / "slide").mkdir()
+        body = dataset() + element(0x7FE00010, "OW", random_bytes(8 * limits.MIB))
+        (tmp_path / "slide" / "a.dcm").write_bytes(file_of(body))
+        view = await scan(a, "b", [tmp_path / "slide"])
+        assert view["state"] == "done"
+        assert sum(read) <= limits.DICOM_HEAD_BYTES + limits.DICOM_TAIL_BYTES
+        first = await queue(a, "b", view)
+        await a.until(first, State.SEALED)
+        assert sum(read) <= limits.DICOM_HEAD_BYTES + limits.DICOM_TAIL_BYTES
+
+
 @given(st.binary(min_size=1, max_size=20), st.integers(0, 9), st.integers(0, 9), st.text())
 def test_marks_tell_instances_apart(name: bytes, size: int, time: int, uid: str) -> None:
     path = b"x" + name.replace(b"/", b"").replace(b"\0", b"")
     one = Entry(path, Kind.FILE, size, time)
     plain, image = FileFacts(kind="other"), FileFacts(kind="dicom", sop_instance="1" + uid)
-    moved = Entry(b"elsewhere/" + path, Kind.FILE, size + 1, time + 1)
-    moved = Entry(moved.path, moved.kind, size, moved.mtime_ns)
-    assert mark(one, image, b"x") == mark(moved, image, b"x")
-    assert mark(one, image, b"x") != mark(moved, image, b"y")
-    assert instance_of(mark(one, image, b"x")) == instance_of(mark(moved, image, b"y"))
+    moved = Entry(b"elsewhere/" + path, Kind.FILE, size, time + 1)
+    assert mark(one, image) == mark(moved, image)
+    assert instance_of(mark(one, image)) != instance_of(mark(one, plain))
     assert mark(one, plain) != mark(moved, plain)
-    assert mark(one, plain) != mark(one, image)
+    nobody = lambda number, cut: None  # noqa: E731
+    assert Sent([mark(one, plain)]).has(mark(one, plain), 0, nobody)
+    assert not Sent([mark(one, plain)]).has(mark(moved, plain), 0, nobody)
+    # An image whose content nobody has noted is not left out.
+    assert not Sent([mark(one, image)]).has(mark(one, image), 0, nobody)
+
+
+def test_marks_are_filled_with_what_was_read_and_kept_marks_of_the_first_form_are_read() -> None:
+    entries = [Entry(b"d", Kind.DIRECTORY, 0, 0)]
+    entries += [Entry(b"d/%d" % n, Kind.FILE, 2000, 0) for n in range(3)]
+    image, plain = FileFacts(kind="dicom", sop_instance="1.2"), FileFacts(kind="other")
+    told = [mark(entries[1], image), mark(entries[2], plain), mark(entries[3], image)]
+    raw = encode_marks(told)
+    assert decode_marks(raw) == told
+    assert open_images(raw, entries) == [1, 3]
+    layout = Layout(entries)
+    contents = Contents(layout, [1, 3])
+    contents.take(FilePart(1, 0, 2000), memoryview(bytes(2000)))
+    raw = filled(raw, contents)
+    assert open_images(raw, entries) == [3]
+    assert decode_marks(raw)[1:] == told[1:]
+    cut = cut_of(layout, 1)
+    asked: list[int] = []
+
+    def read(number: int, again: int) -> bytes | None:
+        asked.append(again)
+        return contents.digest(1)
+
+    sent = Sent(decode_marks(raw))
+    assert sent.has(told[0], 7, read)
+    assert asked == [cut]
+    assert not sent.has(told[0], 7, lambda number, again: bytes(32))
+    old = b"".join(one[:16] + one[-16:] for one in told)
+    sent = Sent(decode_marks(old))
+    assert sent.has(told[1], 7, read)  # told by its path and time as ever
+    assert not sent.has(told[0], 7, read)  # known, and nobody knows with which content
+    assert instance_of(told[0]) in sent.instances

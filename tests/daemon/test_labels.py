@@ -70,7 +70,7 @@ async def test_another_beginning_is_read_anew_whatever_the_times_say(study: Path
     try:
         await inspected(inspectors, study)
         known = inspectors._known
-        forged = {(stat, bytes(16)): facts for (stat, _), facts in known.items()}
+        forged = {stat: (bytes(16), facts) for stat, (_, facts) in known.items()}
         known.clear()
         known.update(forged)
         inspectors.close()
@@ -158,23 +158,25 @@ def test_heads_open_nothing_but_files(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "c")
     (tmp_path / "d").write_bytes(b"longer" * 100)
     heads = Heads(found)
+    at = heads.neighbours()
     try:
         numbers = {entry.path[-1:]: number for number, entry in enumerate(found.entries)}
-        read = {name: heads.read(numbers[name], 4, 3) for name in (b"a", b"b", b"c", b"d")}
+        read = {name: heads.read(numbers[name], 4, 3, at) for name in (b"a", b"b", b"c", b"d")}
         assert read[b"a"] == (b"0123", 100, b"789", False)
         assert (read[b"b"], read[b"c"]) == (None, None)
         changed = read[b"d"]
         assert changed is not None
         assert (changed.size, changed.changed) == (600, True)
-        whole = heads.read(numbers[b"a"], 1000, 3)
+        whole = heads.read(numbers[b"a"], 1000, 3, at)
         assert whole is not None
         assert (len(whole.head), whole.tail) == (100, b"")
-        assert [heads.has_changed(numbers[name]) for name in (b"a", b"b", b"d")] == [
+        assert [heads.has_changed(numbers[name], at) for name in (b"a", b"b", b"d")] == [
             False, True, True,
         ]  # fmt: skip
         assert heads.digest(numbers[b"a"]) != heads.digest(numbers[b"d"])
         assert heads.digest(numbers[b"b"]) is None
     finally:
+        at.close()
         heads.close()
 
 
