@@ -120,8 +120,8 @@ def test_what_others_wait_for_is_not_crowded_out(station: Station) -> None:
         offer = add(tx, station)
         for _ in range(limits.MAX_WAITING_SHOWN):
             last = add(tx, station, state=State.SEALED, patients=None)
-            let_pass = {"state": State.RELEASED, "released_ms": 5, "held": held("label-differs")}
-            add(tx, station, patients=None, **let_pass)
+            passed = held("label-differs")
+            add(tx, station, patients=None, state=State.RELEASED, released_ms=5, held=passed)
     found = seen(station)
     assert [row["id"] for row in found["waiting"]][:3] == [offer, hold, last]
     assert len(found["waiting"]) == limits.MAX_WAITING_SHOWN
