@@ -27,7 +27,8 @@ from medp2p.vault.transfers import TransferRow
 
 _ID_CHARACTERS = "abcdefghijklmnopqrstuvwxyz234567"
 _SURNAMES = ("MUELLER", "NOVAK", "ROSSI", "SILVA", "OKAFOR", "TANAKA", "LINDQVIST", "DUBOIS")
-_STEP_MS = 10 * 60 * 1000
+#: From one transfer to the next; 10,000 of them are not so old that their labels are erased.
+_STEP_MS = 4 * 60 * 1000
 #: How transfers end; most are released.
 _ENDS = {
     Direction.IN: [*[State.RELEASED] * 7, State.DECLINED, State.DISCARDED, State.RECALLED],

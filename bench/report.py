@@ -134,7 +134,7 @@ class Figure:
     """One quantity of medp2p alone, measured once or several times.
 
     Attributes:
-        unit: "s" or "B".
+        unit: "s", "B" or "%".
         goal: As in the documents, "under 1 s"; may be empty.
     """
 
@@ -181,6 +181,8 @@ def quantity(value: float, unit: str) -> str:
     """Return a value with its unit, short enough for a table."""
     if unit == "s":
         return f"{value:.3f} s" if value < 1 else f"{value:.2f} s"
+    if unit == "%":
+        return f"{value:.2f} %"
     for factor, word in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if value >= factor:
             return f"{value / factor:.1f} {word}"

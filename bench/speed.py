@@ -21,7 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench import cases, figures, rivals
+from bench import cases, figures, page, rivals
 from bench.cases import Case, Setting
 from bench.race import RaceError, Rounds
 from bench.report import Outcome, markdown
@@ -38,6 +38,7 @@ CASES: dict[str, Case] = {
     "manifest": figures.manifest,
     "gigabit": cases.gigabit,
     "100-megabit": cases.hundred_megabit,
+    "page": page.page,
 }
 #: Cases in which others run too.
 _RACES = {"one-gib", "ct", "small", "sparse", "side-by-side", "gigabit", "100-megabit"}
@@ -62,8 +63,16 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error(f"no such case: {', '.join(unknown)}; there are {', '.join(CASES)}")
     if asked.rounds < 1 or asked.warmups < 0 or asked.scale <= 0:
         parser.error("rounds and scale must be positive")
-    asked.cases = asked.cases or list(CASES)
+    asked.cases = asked.cases or _possible()
     return asked
+
+
+def _possible() -> list[str]:
+    """Return all cases, but for the page's where there is no browser."""
+    if not (lacking := page.missing()):
+        return list(CASES)
+    print(f"without the case page: it needs {' and '.join(lacking)}", file=sys.stderr)
+    return [case for case in CASES if case != "page"]
 
 
 def main(words: Sequence[str] | None = None) -> int:
