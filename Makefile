@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 SCRIPTS := $(wildcard examples/*.py bench/*.py)
 SOURCES = $(shell find $(wildcard medp2p tests examples bench) -name "*.py")
 # The whole test run (some ten minutes alone on two cores) is bounded where the system has the means (coreutils).
-BOUNDED := $(if $(shell command -v timeout),timeout 1500,)
+BOUNDED := $(if $(shell command -v timeout),timeout 3000,)
 # What ruff lacks: yield inside a nursery, unshielded awaits in finally, swallowed cancellation.
 ASYNC_ON := ASYNC101,ASYNC102,ASYNC103,ASYNC104
 PYTEST_ARGS ?=
