@@ -6,6 +6,8 @@ PAGE_SECRET_BYTES = 32
 PAGE_TOKEN_SECONDS = 60.0
 #: Tokens given out and not used; the oldest goes. Somebody who clicks while a browser starts.
 MAX_PAGE_TOKENS = 16
+#: What a page has signed, to know that the daemon is still who answers: 32 bytes in hex.
+MAX_CHALLENGE_BYTES = 64
 #: Browsers with a session, and tabs of one: more come from a script; the oldest goes.
 MAX_PAGE_SESSIONS = 32
 MAX_PAGE_TABS = 16

@@ -1,8 +1,10 @@
 """What comes at the wrong moment: a second click, a held key, an old tab, a lost daemon."""
 
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from playwright.sync_api import CDPSession, Locator, Page, expect
@@ -10,7 +12,8 @@ from playwright.sync_api import CDPSession, Locator, Page, expect
 from examples.study import make_study
 from tests.browser.clicking import back, confirm, dialog, press, sees_state
 from tests.browser.viewing import NARROW, Viewer, card, region, web_address
-from tests.e2e.harness import Hospital, Workstation, introduce
+from tests.browser.wire import wire_of
+from tests.e2e.harness import Hospital, Workstation, introduce, wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -99,6 +102,28 @@ def test_the_second_click_of_two_meets_no_button_of_a_dialog(
     ward.wait_state("inbox", transfer, "declined")
 
 
+def test_a_dialog_tells_what_becomes_of_its_transfer(
+    pair: tuple[Workstation, Workstation], viewer: Viewer, study: Path, tmp_path: Path
+) -> None:
+    """Its sender takes it back while somebody chooses a folder: nothing is released."""
+    ward, sender = pair
+    transfer = offer(pair, study)
+    ward.cli("inbox", "accept", transfer).ok()
+    ward.wait_state("inbox", transfer, "sealed")
+    page = viewer.open(ward)
+    viewer.faults.expect(409)
+    press(page, transfer, "Release", "waiting")
+    form = dialog(page)
+    form.get_by_label("Folder", exact=True).fill(str(tmp_path / "out"))
+    sender.cli("outbox", "recall", transfer).ok()
+    expect(form).to_contain_text("Meanwhile it is recalled.")
+    form.get_by_role("button", name="Release", exact=True).click()
+    expect(form.locator("form > .error")).to_contain_text("is recalled, not sealed")
+    assert not (tmp_path / "out").exists()
+    back(page)
+    sees_state(page, transfer, "inbox", "recalled")
+
+
 def test_an_old_tab_does_not_end_a_new_session(
     pair: tuple[Workstation, Workstation], viewer: Viewer, study: Path
 ) -> None:
@@ -143,6 +168,60 @@ def test_a_daemon_that_has_gone_is_not_shown_as_live(hospital: Hospital, viewer:
     told = state.inner_text()
     page.wait_for_timeout(1500)  # tries go on meanwhile
     assert state.inner_text() == told  # the time is that of the loss
+
+
+class Impostor(BaseHTTPRequestHandler):
+    """Another program that has got the port of the page: it says yes to everything."""
+
+    asked: ClassVar[list[str]] = []
+    overview: ClassVar[bytes] = b""
+
+    def do_GET(self) -> None:
+        self.asked.append(f"{self.command} {self.path}")
+        self.send_response(200)
+        if self.path == "/v1/events":
+            self.send_header("Content-Type", "text/event-stream")
+            self.send_header("X-Medp2p-Proof", "0" * 64)
+            self.end_headers()
+            self.wfile.write(b'data: {"event":"status","status":{"name":"impostor"}}\n\n')
+            return
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(self.overview)
+
+    do_POST = do_GET
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+def test_whoever_gets_the_port_is_not_taken_for_the_daemon(
+    hospital: Hospital, viewer: Viewer
+) -> None:
+    """After a crash an open page believes nobody who cannot answer its challenge, asks nothing."""
+    ward = hospital.make("ward-b")
+    page = viewer.open(ward)
+    viewer.faults.expect(outages=True)
+    expect(page.locator("#banner-state")).to_have_text("online")
+    port = wire_of(ward).port
+    with page.expect_response("**/v1/overview*") as told:
+        page.reload()
+    Impostor.overview = told.value.body().replace(b'"ward-b"', b'"impostor"')
+    Impostor.asked.clear()
+    ward.kill()
+    ThreadingHTTPServer.allow_reuse_address = True
+    with ThreadingHTTPServer(("127.0.0.1", port), Impostor) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            wait_until(lambda: Impostor.asked.count("GET /v1/events") > 1)
+            expect(page.locator("#banner-state")).to_contain_text("connection lost")
+            page.get_by_label("Patient: name or ID").fill("ROENTGEN")
+            page.get_by_role("button", name="Search", exact=True).click()
+            expect(region(page, "search").get_by_role("alert")).to_contain_text("is lost")
+            assert set(Impostor.asked) == {"GET /v1/events"}
+            assert "impostor" not in page.content()
+        finally:
+            server.shutdown()
 
 
 def serve(page: Page, change: Any) -> None:

@@ -1,10 +1,12 @@
 """What a request on 127.0.0.1 needs before it reaches a route: a session, but for the shell."""
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from medp2p import limits
 from medp2p.control.answers import error_answer
 from medp2p.control.guard import PAGE, READING
 from medp2p.control.page.page import Page
+from medp2p.control.page.sessions import Visit
 from medp2p.control.places import Place
 from medp2p.errors import NoSessionError
 
@@ -13,6 +15,8 @@ STATIC = "/static/"
 SESSION = "/session"
 #: Header with the secret of a tab.
 SECRET = b"x-medp2p-session"
+#: A page that had lost us asks for a proof that we are who it was with.
+CHALLENGE, PROOF = b"x-medp2p-challenge", b"x-medp2p-proof"
 
 
 def is_open(method: str, path: str) -> bool:
@@ -53,4 +57,19 @@ class Gate:
         if method not in READING and not path.startswith(SESSION):
             self._page.sessions.touch(visit.session)  # somebody decided something
         state |= {"session": visit.session, "os_user": visit.os_user}
-        await self._app(scope, receive, send)
+        await self._app(scope, receive, _proving(visit, scope, send))
+
+
+def _proving(visit: Visit, scope: Scope, send: Send) -> Send:
+    """Answer the challenge of a request, if it holds one."""
+    found = [value for name, value in scope["headers"] if name == CHALLENGE]
+    if len(found) != 1 or len(found[0]) > limits.MAX_CHALLENGE_BYTES:
+        return send
+    proof = visit.proof_untrusted(found[0]).encode()
+
+    async def prove(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", []), (PROOF, proof)]}
+        await send(message)
+
+    return prove

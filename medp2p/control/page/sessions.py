@@ -125,10 +125,23 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """A request that showed cookie and secret of one session."""
+    """A request that showed cookie and secret of one session.
+
+    Attributes:
+        os_user: The account whose token opened the tab.
+        key: Digest of the tab's secret.
+    """
 
     session: Session
     os_user: str | None
+    key: bytes
+
+    def proof_untrusted(self, challenge: bytes) -> str:
+        """Return what only this daemon and the tab can know: HMAC-SHA256 of a challenge, in hex.
+
+        Another program may get our port after our end, and an open page ask it.
+        """
+        return hmac.new(self.key, challenge, "sha256").hexdigest()
 
 
 class Sessions:
@@ -182,7 +195,7 @@ class Sessions:
         shown = _digest(secret)
         for digest, os_user in session.tabs.items():
             if hmac.compare_digest(digest, shown):
-                return Visit(session, os_user)
+                return Visit(session, os_user, digest)
         return None
 
     def _known(self, cookies: Iterable[str]) -> Session | None:

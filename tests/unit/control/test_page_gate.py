@@ -1,5 +1,8 @@
 """What counts as a person at the page, and when the page looks again at what has ended."""
 
+import hashlib
+import hmac
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,25 +27,36 @@ class Door:
         self.page = Page(self.desk, folder, clock=lambda: self.now)
         self.opened = self.page.sessions.open([], "anna")
         self.seen: list[dict[str, Any]] = []
+        self.answered: dict[bytes, bytes] = {}
         self.place = Place()
 
-    async def ask(self, method: str, path: str, *, via: str = PAGE, secret: str = "") -> bool:
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        via: str = PAGE,
+        secret: str = "",
+        more: Sequence[tuple[bytes, bytes]] = (),
+    ) -> bool:
         """Return whether a request got through."""
         cookie = f"{self.page.cookie}={self.opened.cookie}"
         headers = [
             (b"cookie", cookie.encode()),
             (b"x-medp2p-session", (secret or self.opened.secret).encode()),
+            *more,
         ]
         state = {"via": via, "place": self.place}
         scope = {"method": method, "path": path, "headers": headers, "state": state}
         before = len(self.seen)
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
-            await trio.lowlevel.checkpoint()
             self.seen.append(scope["state"])
+            await send({"type": "http.response.start", "status": 200, "headers": []})
 
         async def send(message: Any) -> None:
             await trio.lowlevel.checkpoint()
+            self.answered = dict(message.get("headers", []))
 
         await Gate(app, self.page)(scope | {"type": "http"}, trio.sleep_forever, send)
         return len(self.seen) > before
@@ -79,6 +93,32 @@ async def test_who_asks_is_known_behind_the_gate(door: Door) -> None:
     assert known == [False, True, False]
     assert door.seen[0]["os_user"] == "anna"
     assert door.seen[0]["session"] is door.opened.session
+
+
+async def test_a_page_can_tell_that_it_is_still_us(door: Door) -> None:
+    """Whoever has got our port since has seen the secret at most when it was sent to him."""
+    challenge = b"0123456789abcdef" * 2
+    assert await door.ask("GET", "/v1/events", more=[(b"x-medp2p-challenge", challenge)])
+    key = hashlib.sha256(door.opened.secret.encode()).digest()
+    expected = hmac.new(key, challenge, "sha256").hexdigest().encode()
+    assert door.answered == {b"x-medp2p-proof": expected}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        [],
+        [(b"x-medp2p-challenge", b"x" * (limits.MAX_CHALLENGE_BYTES + 1))],
+        [(b"x-medp2p-challenge", b"x"), (b"x-medp2p-challenge", b"y")],
+    ],
+)
+async def test_what_is_no_challenge_is_not_answered(
+    door: Door, more: Sequence[tuple[bytes, bytes]]
+) -> None:
+    assert await door.ask("GET", "/v1/events", more=more)
+    assert door.answered == {}
+    assert not await door.ask("GET", "/v1/events", secret="x", more=[(b"x-medp2p-challenge", b"x")])
+    assert b"x-medp2p-proof" not in door.answered
 
 
 async def test_the_command_line_needs_no_session(door: Door) -> None:

@@ -40,9 +40,13 @@ function encoded(value) {
   return given.length ? `?${new URLSearchParams(given)}` : "";
 }
 
+const bytesOf = (text) => new TextEncoder().encode(text);
+const hexOf = (bytes) => Array.from(new Uint8Array(bytes), (byte) => byte.toString(16).padStart(2, "0")).join("");
+
 class Api {
   #secret = null;
   #onLost = () => {};
+  #held = false;
 
   /**
    * Use a session from now on.
@@ -52,6 +56,32 @@ class Api {
   use(secret, onLost = () => {}) {
     this.#secret = secret;
     this.#onLost = onLost;
+    this.#held = false;
+  }
+
+  /**
+   * Ask nothing, for it is not certain who would answer: another program may have got the daemon's port.
+   * @param {boolean} held
+   */
+  hold(held) {
+    this.#held = held;
+  }
+
+  /** Return a fresh challenge, to be sent as X-Medp2p-Challenge. */
+  challenge() {
+    return hexOf(crypto.getRandomValues(new Uint8Array(16)));
+  }
+
+  /**
+   * Whether an answer comes from the daemon of this session: only that knows what the secret's digest is.
+   * @param {Response} response
+   * @param {string} challenge
+   * @returns {Promise<boolean>}
+   */
+  async isProved(response, challenge) {
+    const digest = await crypto.subtle.digest("SHA-256", bytesOf(this.#secret ?? ""));
+    const key = await crypto.subtle.importKey("raw", digest, { name: "HMAC", hash: "SHA-256" }, false, ["sign"]);
+    return response.headers.get("X-Medp2p-Proof") === hexOf(await crypto.subtle.sign("HMAC", key, bytesOf(challenge)));
   }
 
   /** Headers of a request of this session. */
@@ -104,6 +134,7 @@ class Api {
       init.headers = { ...init.headers, "Content-Type": "application/json" };
     }
     let response, value;
+    if (this.#held) throw new ApiError(0, { code: "lost", text: "the connection to the daemon is lost", hint: "it comes back by itself, or run medp2p web" });
     try {
       response = await fetch(address, init);
       value = await response.json().catch(() => null);

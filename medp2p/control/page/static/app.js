@@ -3,7 +3,7 @@
 import { Session, takeToken } from "./session.js";
 import { Store, alone } from "./store.js";
 import { Stream } from "./stream.js";
-import { ApiError } from "./api.js";
+import { ApiError, api } from "./api.js";
 import { closeDialogs } from "./dialog.js";
 import { say } from "./say.js";
 import * as active from "./active.js";
@@ -90,8 +90,9 @@ function open() {
   stream.start();
 }
 
-/** Note whether the daemon is heard, and since when it is not. */
-function noteConnection(state) {
+/** Note whether the daemon is heard, and since when it is not; a stranger is asked nothing. */
+function noteConnection(state, sure) {
+  api.hold(state === "lost" && !sure);
   const before = store.get("connection");
   const since = state === "lost" ? (before?.since ?? new Date()) : undefined;
   store.set("connection", { state, since });

@@ -4,7 +4,7 @@
  */
 
 import { api, url } from "./api.js";
-import { h, time } from "./dom.js";
+import { h, setText, time } from "./dom.js";
 import { escapeText } from "./format.js";
 import { openDialog } from "./dialog.js";
 import { peerTitle, shortId } from "./transfers.js";
@@ -38,8 +38,20 @@ export function field(text, control, hint) {
   return h("div", { class: "field" }, h("label", { for: name }, text), control, hint ? h("p", { class: "hint", id: `${name}-hint` }, hint) : null);
 }
 
+/** What has become of a transfer since its dialog came up: recalled by its sender, say. */
+function meanwhile(row, store) {
+  const place = h("p", { class: "warning", role: "status" });
+  let shown = false;
+  const stop = store.onEvent(({ transfer: now }) => {
+    if (shown && !place.isConnected) return stop();
+    shown ||= place.isConnected;
+    if (now?.id === row.id && now.direction === row.direction) setText(place, now.state === row.state ? "" : `Meanwhile it is ${now.state}.`);
+  });
+  return place;
+}
+
 /**
- * Who and whose: the head of each dialog that decides something.
+ * Who and whose: the head of each dialog that decides something, with what becomes of it meanwhile.
  * @param {object} row
  * @param {Store} store
  * @returns {Node[]}
@@ -47,7 +59,7 @@ export function field(text, control, hint) {
 export function aboutView(row, store) {
   const towards = row.direction === "in" ? "From " : "To ";
   return [
-    h("div", { class: "about" }, h("p", { class: "about-peer" }, towards, peerTitle(store.get("peers"), row.peer), ", transfer ", h("code", null, shortId(row.id))), whoseView(row.label)),
+    h("div", { class: "about" }, h("p", { class: "about-peer" }, towards, peerTitle(store.get("peers"), row.peer), ", transfer ", h("code", null, shortId(row.id))), whoseView(row.label), meanwhile(row, store)),
   ];
 }
 

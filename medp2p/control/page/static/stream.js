@@ -51,13 +51,15 @@ export class Stream {
   #lastRefresh = 0;
   #wake = () => {};
   #name;
+  #sure = true;
 
   /**
    * @param {string} session What tells its session from others, the same in all of its tabs.
    * @param {object} on
    * @param {(event: object) => void} on.event An event of the daemon.
    * @param {(overview: object) => void} on.overview A whole snapshot.
-   * @param {(state: "connecting"|"open"|"lost") => void} on.state
+   * @param {(state: "open"|"lost", sure: boolean) => void} on.state sure: whether it is the daemon of this
+   *   session that answers, if anybody does.
    * @param {(why: string) => void} on.ended The session is over.
    * @param {() => void} on.alive A person did something in another tab.
    */
@@ -145,23 +147,23 @@ export class Stream {
   #hear(message) {
     if (message.event) this.#event(message.event);
     else if (message.overview) this.#taken(message.overview);
-    else if (message.state) this.#show(message.state);
+    else if (message.state) this.#show(message.state, message.sure);
     else if (message.alive) this.on.alive();
     else if (message.ended) this.on.ended(message.ended);
     else if (!this.#leader) return;
-    else if (message.ask === "state") this.#channel.postMessage({ state: this.state });
+    else if (message.ask === "state") this.#channel.postMessage({ state: this.state, sure: this.#sure });
     else if (message.ask === "overview") this.refresh();
   }
 
   #tell(state) {
-    this.#channel.postMessage({ state });
-    this.#show(state);
+    this.#channel.postMessage({ state, sure: this.#sure });
+    this.#show(state, this.#sure);
   }
 
-  #show(state) {
+  #show(state, sure) {
     const back = state === "open" && this.state !== "open";
     this.state = state;
-    this.on.state(state);
+    this.on.state(state, sure);
     if (back) this.refresh();
   }
 
@@ -189,14 +191,20 @@ export class Stream {
     let stood = false;
     try {
       const signal = AbortSignal.any([silent.signal, this.#stop.signal]);
-      const answer = await fetch("/v1/events", { headers: api.headers, cache: "no-store", signal });
+      const challenge = api.challenge();
+      const answer = await fetch("/v1/events", { headers: { ...api.headers, "X-Medp2p-Challenge": challenge }, cache: "no-store", signal });
       api.noteStatus(answer);
-      if (!answer.ok) return false;
+      this.#sure = await api.isProved(answer, challenge);
+      if (!answer.ok || !this.#sure) {
+        silent.abort();
+        return false;
+      }
       stood = true;
       this.#tell("open");
       for await (const event of readEvents(answer.body, heard)) this.#pass(event);
+      this.#sure = false; // it has ended, or will be another one
     } catch {
-      // Lost: the caller tries again.
+      this.#sure = false; // the caller tries again
     } finally {
       clearTimeout(timer);
     }
