@@ -90,7 +90,7 @@ def zipped() -> bytes:
         b"\x89PNG\r\n\x1a\n",
         b"\0\0\0\x18ftypmp42",
         b"RIFF\x24\0\0\0WEBPVP8 ",
-        gzip.compress(b"x"),
+        gzip.compress(b"x", mtime=0),
         zstandard.compress(b"x"),
         zipped(),
     ],
