@@ -113,5 +113,5 @@ export function mount(section, store) {
     }
   };
   store.subscribe("alarms", show);
-  narrow.addEventListener("change", show);
+  narrow.addEventListener("change", show, { signal: store.signal });
 }

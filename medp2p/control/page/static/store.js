@@ -52,6 +52,12 @@ export class Store {
   #dirty = new Set();
   #flushing = false;
   #stale = () => {};
+  #over = new AbortController();
+
+  /** Of listeners that would outlive the session: ends with it. @returns {AbortSignal} */
+  get signal() {
+    return this.#over.signal;
+  }
 
   /**
    * @param {() => void} stale Called when an event shows that the snapshot must be fetched anew.
@@ -142,6 +148,8 @@ export class Store {
 
   /** Forget everything, and everyone who wanted to know. */
   clear() {
+    this.#over.abort();
+    this.#over = new AbortController();
     for (const all of [this.#values, this.#transfers, this.#subscribers, this.#listeners, this.#dirty]) all.clear();
   }
 
