@@ -80,12 +80,7 @@ def identity_text(found: Json) -> str:
 @verb
 def daemon(session: Session, listen: str | None, no_mdns: bool) -> None:
     """Run in the foreground until SIGTERM or Ctrl-C; log on stderr."""
-    import sys
     from functools import partial
-
-    # pydicom takes numpy where there is one; for texts, all that the daemon asks it for, that
-    # would be 20 MB and a thread that spins. Pictures are made in a process of their own.
-    sys.modules.setdefault("numpy", None)  # type: ignore[arg-type]
 
     import trio
 

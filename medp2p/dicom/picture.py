@@ -15,7 +15,7 @@ from typing import NamedTuple, Self
 import msgspec
 
 from medp2p import limits
-from medp2p.dicom.child import LENGTH_BYTES, framed
+from medp2p.dicom.framing import LENGTH_BYTES, framed
 from medp2p.dicom.picturechild import Done, Question, Read
 from medp2p.dicom.png import encode_png
 from medp2p.dicom.process import PIPE_BYTES, ChildProcess

@@ -21,7 +21,8 @@ from typing import Any, BinaryIO
 import msgspec
 
 from medp2p import limits
-from medp2p.dicom.child import LENGTH_BYTES, bound_cpu, confine, framed
+from medp2p.dicom.bounds import bound_cpu, confine
+from medp2p.dicom.framing import LENGTH_BYTES, framed
 
 _SET_PARENT_DEATH_SIGNAL = 1  # linux/prctl.h, PR_SET_PDEATHSIG
 #: Its pipes are open; nothing else ever will be, not even in their place.

@@ -1,7 +1,7 @@
 """Starting and ending a bounded child: what it is given, and how it goes.
 
 The child gets two pipes, an environment of a few words, and nothing else; it bounds itself before
-it reads the first byte (``child.confine``). Its messages may hold parts of headers: nobody reads
+it reads the first byte (``bounds.confine``). Its messages may hold parts of headers: nobody reads
 them.
 """
 

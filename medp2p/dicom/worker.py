@@ -14,8 +14,8 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from medp2p import limits
-from medp2p.dicom.child import LENGTH_BYTES, encode_question
 from medp2p.dicom.facts import FileFacts, Pool, decode_facts
+from medp2p.dicom.framing import LENGTH_BYTES, encode_question
 from medp2p.dicom.process import PIPE_BYTES, ChildProcess
 
 _CHILD = (sys.executable, "-P", "-m", "medp2p.dicom.child")

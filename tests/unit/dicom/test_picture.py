@@ -475,7 +475,7 @@ def child(script: str) -> PictureMaker:
     """Return a maker whose child does what a script says."""
     prelude = """
 import os, sys, time
-from medp2p.dicom.child import framed
+from medp2p.dicom.framing import framed
 from medp2p.dicom.picturechild import Done, Read
 import msgspec
 def question():

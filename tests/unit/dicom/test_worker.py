@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from medp2p import limits
-from medp2p.dicom import child
+from medp2p.dicom import child, framing
 from medp2p.dicom.facts import FileFacts, encode_facts
 from medp2p.dicom.inspect import inspect
 from medp2p.dicom.worker import UNREAD, Inspector, Sample
@@ -105,7 +105,7 @@ def test_child_is_not_told_about_patients_and_leaves_no_process() -> None:
 
 PRELUDE = """
 import sys, time
-from medp2p.dicom.child import framed
+from medp2p.dicom.framing import framed
 from medp2p.dicom.facts import FileFacts, encode_facts
 answer = framed(encode_facts(FileFacts(kind="other")))
 def question():
@@ -172,13 +172,13 @@ def test_serve_answers_each_question() -> None:
     sink = io.BytesIO()
     limits_before = resource.getrlimit(resource.RLIMIT_CPU)
     try:
-        child.serve(io.BytesIO(child.encode_question(*CT) * 2), sink)
+        child.serve(io.BytesIO(framing.encode_question(*CT) * 2), sink)
     finally:
         resource.setrlimit(resource.RLIMIT_CPU, limits_before)
-    assert sink.getvalue() == child.framed(encode_facts(GOOD)) * 2
+    assert sink.getvalue() == framing.framed(encode_facts(GOOD)) * 2
 
 
-@pytest.mark.parametrize("told", [b"", b"\xff\xff\xff\xff", child.framed(b"no question")])
+@pytest.mark.parametrize("told", [b"", b"\xff\xff\xff\xff", framing.framed(b"no question")])
 def test_serve_ends_at_what_is_no_question(told: bytes) -> None:
     sink = io.BytesIO()
     child.serve(io.BytesIO(told), sink)
@@ -203,7 +203,7 @@ def _refuse(what: int, most: tuple[int, int]) -> None:
 
 
 def bounded(script: str) -> int:
-    run = f"from medp2p.dicom.child import bound_cpu, confine\nconfine()\n{script}"
+    run = f"from medp2p.dicom.bounds import bound_cpu, confine\nconfine()\n{script}"
     command = [sys.executable, "-c", run]
     return subprocess.run(command, check=False, capture_output=True, timeout=60).returncode
 
