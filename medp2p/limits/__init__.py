@@ -294,9 +294,9 @@ MAX_BURNT_CODES = 64
 
 #: Open connections of the command line: shell loops, a few `watch`, a `send --wait` each.
 MAX_CONTROL_CLIENTS = 64
-#: Open connections from 127.0.0.1, where any account of the machine can connect: a browser opens
-#: six. Beyond that the oldest one without a session goes.
-MAX_PAGE_CLIENTS = 32
+#: Open connections from 127.0.0.1, where any account of the machine can connect: six for each
+#: browser that may read events. Beyond that the oldest one without a session goes.
+MAX_PAGE_CLIENTS = 96
 #: A command line holds at most 6 MiB (Linux: three quarters of _STK_LIM); base64 adds a third.
 MAX_API_BODY_BYTES = 8 * MIB
 #: Forms of the page hold a few fields.

@@ -1,5 +1,6 @@
 """What comes at the wrong moment: a second click, a held key, an old tab, a lost daemon."""
 
+import contextlib
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from playwright.sync_api import CDPSession, Locator, Page, expect
+from playwright.sync_api import CDPSession, Error, Locator, Page, expect
 
 from examples.study import make_study
 from tests.browser.clicking import back, confirm, dialog, press, sees_state
@@ -228,9 +229,10 @@ def serve(page: Page, change: Any) -> None:
     """Let the page see a changed overview."""
 
     def answer(route: Any) -> None:
-        overview = route.fetch().json()
-        change(overview)
-        route.fulfill(status=200, content_type="application/json", body=json.dumps(overview))
+        with contextlib.suppress(Error):  # the tab was closed meanwhile
+            overview = route.fetch().json()
+            change(overview)
+            route.fulfill(status=200, content_type="application/json", body=json.dumps(overview))
 
     page.route("**/v1/overview*", answer)
 
