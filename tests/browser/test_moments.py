@@ -103,6 +103,27 @@ def test_the_second_click_of_two_meets_no_button_of_a_dialog(
     ward.wait_state("inbox", transfer, "declined")
 
 
+def test_what_has_the_focus_is_not_covered(
+    pair: tuple[Workstation, Workstation], viewer: Viewer, study: Path, tmp_path: Path
+) -> None:
+    """On a narrow screen the buttons of a card stay at the lower edge, over other controls."""
+    ward, _ = pair
+    ward.cli("targets", "add", "pacs", f"folder:{tmp_path}").ok()
+    for _ in range(2):
+        offer(pair, study)
+    page = viewer.open(ward, NARROW)
+    chosen = region(page, "waiting").get_by_label("Once sealed").last
+    chosen.evaluate("one => scrollBy(0, one.getBoundingClientRect().bottom - innerHeight + 10)")
+    covered = """(one) => {
+      const { left, top, width, height } = one.getBoundingClientRect();
+      return document.elementFromPoint(left + width / 2, top + height / 2) !== one;
+    }"""
+    assert chosen.evaluate(covered)
+    chosen.focus()
+    assert not chosen.evaluate(covered)
+    ward.cli("targets", "remove", "pacs").ok()
+
+
 def test_a_dialog_tells_what_becomes_of_its_transfer(
     pair: tuple[Workstation, Workstation], viewer: Viewer, study: Path, tmp_path: Path
 ) -> None:
