@@ -24,7 +24,7 @@ import trio
 from medp2p import limits
 from medp2p.model import State
 from medp2p.net.buffers import BufferPool
-from tests.helpers.stations import Lab, Workstation, pair_of
+from tests.helpers.stations import Lab, Workstation, pair_of, until
 from tests.tools import need_tool
 
 MIB = limits.MIB
@@ -171,14 +171,19 @@ async def test_many_at_a_time_take_little_more_than_one(tmp_path: Path) -> None:
 
 async def test_memory_does_not_grow_with_the_number(tmp_path: Path) -> None:
     """What a conversation leaves in cycles, until they are looked for, holds no buffers."""
-    async with pair_of(tmp_path, compression=AUTO) as (it, a, _):
+    async with pair_of(tmp_path, compression=AUTO) as (it, a, b):
+
+        async def send_to_the_end(name: str) -> None:
+            await send(it, a, name, SMALL)
+            await until(lambda: not b.sessions.connected(a.key), "the conversation to end")
+
         gc.disable()
         try:
             with traced_memory():
-                await send(it, a, "first", SMALL)
+                await send_to_the_end("first")
                 before = tracemalloc.get_traced_memory()[0]
                 for name in ("second", "third", "fourth"):
-                    await send(it, a, name, SMALL)
+                    await send_to_the_end(name)
                 more = tracemalloc.get_traced_memory()[0] - before
         finally:
             gc.enable()
