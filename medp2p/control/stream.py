@@ -52,7 +52,7 @@ class EventStream:
             nursery.start_soon(_until_gone, receive, nursery.cancel_scope)
             if session is not None:
                 nursery.start_soon(self._until_over, session, nursery.cancel_scope)
-            await self._events(send, page=session is not None)
+            await self._events(session, send)
             nursery.cancel_scope.cancel()
         if session is not None and session.ended is not None:
             await _write(send, _line({"event": "session", "session": {"ended": session.ended}}))
@@ -63,9 +63,11 @@ class EventStream:
         await self._page.over(session).wait()
         scope.cancel()
 
-    async def _events(self, send: Send, *, page: bool) -> None:
-        async with aclosing(self._desk.events(page=page)) as events:
+    async def _events(self, session: Session | None, send: Send) -> None:
+        async with aclosing(self._desk.events(page=session is not None)) as events:
             async for batch in events:
+                if session is not None and session.ended is not None:
+                    return  # it ended while these came; who is to cancel this has not run yet
                 await _write(send, b"".join(map(self._lines.of, batch)))
 
 
