@@ -6,6 +6,7 @@ memory to a child; nothing lies in clear on the disk. Blocking; for worker threa
 
 import hashlib
 import itertools
+import queue
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -68,6 +69,11 @@ class _Sealed:
     cancelled: Callable[[], bool]
     deadline: float
 
+    @property
+    def is_dense(self) -> bool:
+        """Return whether most files are smaller than a piece of the sealed file."""
+        return self.geometry.size < limits.AGE_CHUNK_BYTES * len(self.geometry.entries)
+
     def files(self) -> list[int]:
         """Return the numbers of the entries that are files."""
         return [n for n, one in enumerate(self.geometry.entries) if one.kind is Kind.FILE]
@@ -96,13 +102,13 @@ class _Ends:
     """
 
     def __init__(self, sealed: _Sealed) -> None:
-        self._sealed = sealed
-        self._start = 0
-        self._window = b""
+        self.sealed = sealed
+        self._memory = memoryview(bytearray(limits.CHUNK_BYTES))
+        self._start = self._end = 0
 
     def sample(self, index: int, count: int) -> Sample:
         """Return both ends of a file, `count` bytes of its head at most."""
-        size = self._sealed.geometry.entries[index].size
+        size = self.sealed.geometry.entries[index].size
         head = self._read(index, 0, min(count, size))
         if len(head) == size:
             return Sample(head, size)
@@ -112,20 +118,23 @@ class _Ends:
     def _read(self, index: int, offset: int, count: int) -> bytes:
         if not count:
             return b""
-        start = self._sealed.geometry.data_offset(index) + offset
-        if not self._start <= start <= start + count <= self._start + len(self._window):
+        start = self.sealed.geometry.data_offset(index) + offset
+        if not self._start <= start <= start + count <= self._end:
             self._open(start, start + count)
         at = start - self._start
-        return self._window[at : at + count]
+        return bytes(self._memory[at : at + count])
 
     def _open(self, start: int, end: int) -> None:
         """Open the whole pieces that hold a range."""
         piece = limits.AGE_CHUNK_BYTES
-        self._start = start // piece * piece
-        end = min(-(-end // piece) * piece, self._sealed.reader.size)
-        data = bytearray(end - self._start)
-        self._sealed.reader.read_into(self._start, memoryview(data))
-        self._window = bytes(data)
+        self._start = self._end = start // piece * piece
+        if self.sealed.is_dense:  # nearly all of it is wanted: 16 pieces by one call
+            end = max(end, self._start + limits.CHUNK_BYTES)
+        end = min(-(-end // piece) * piece, self.sealed.reader.size)
+        if end - self._start > len(self._memory):  # a header of some MiB
+            self._memory = memoryview(bytearray(end - self._start))
+        self.sealed.reader.read_into(self._start, self._memory[: end - self._start])
+        self._end = end
 
 
 def inspect_sealed(
@@ -161,8 +170,19 @@ def inspect_sealed(
         for at in range(0, len(files), limits.DICOM_BATCH_FILES)
     ]
     pool = ThreadPoolExecutor(limits.DICOM_CHILDREN, "medp2p-check")
+    idle: queue.SimpleQueue[_Ends] = queue.SimpleQueue()
+    for _ in range(limits.DICOM_CHILDREN):
+        idle.put(_Ends(sealed))
+
+    def inspect(batch: Sequence[int]) -> list[FileFacts]:
+        ends = idle.get()
+        try:
+            return _inspect_batch(ends, inspectors, batch)
+        finally:
+            idle.put(ends)
+
     try:
-        answers = pool.map(lambda batch: _inspect_batch(sealed, inspectors, batch), batches)
+        answers = pool.map(inspect, batches)
         facts = list(itertools.chain.from_iterable(answers))
     finally:
         pool.shutdown(cancel_futures=True)
@@ -174,11 +194,9 @@ def inspect_sealed(
     return items
 
 
-def _inspect_batch(
-    sealed: _Sealed, inspectors: Inspectors, batch: Sequence[int]
-) -> list[FileFacts]:
+def _inspect_batch(ends: _Ends, inspectors: Inspectors, batch: Sequence[int]) -> list[FileFacts]:
     """Inspect some files; those that want more bytes, or met a failing child, once more."""
-    ends = _Ends(sealed)
+    sealed = ends.sealed
     facts = dict.fromkeys(batch, UNREAD)
     wanted = dict.fromkeys(batch, limits.DICOM_HEAD_BYTES)
     again: set[int] = set()
