@@ -8,11 +8,11 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.browser.viewing import LAUNCH, Viewer
-from tests.e2e.harness import Hospital
+from tests.e2e.harness import SOON_SECONDS, Hospital
 from tests.tools import need_tool
 
 #: As the harness waits: long enough for a busy machine.
-expect.set_options(timeout=30_000)
+expect.set_options(timeout=1000 * SOON_SECONDS)
 
 
 @pytest.fixture(scope="session")

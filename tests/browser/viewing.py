@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request
 
-from tests.e2e.harness import Workstation
+from tests.e2e.harness import SOON_SECONDS, Workstation
 
 #: The two widths that everything must be good at, in pixels, and the heights of their screens.
 WIDE, NARROW = 1600, 360
@@ -102,7 +102,7 @@ class Viewer:
             locale="en-GB",
             **options,
         )
-        made.set_default_timeout(30_000)
+        made.set_default_timeout(1000 * SOON_SECONDS)
         self.contexts.append(made)
         return made
 
