@@ -3,7 +3,7 @@
 import { api, url } from "./api.js";
 import { checkView } from "./label.js";
 import { STATES, escapeText, formatBytes, formatCount } from "./format.js";
-import { h, time, told } from "./dom.js";
+import { h, setChildren, time, told } from "./dom.js";
 import { makeCard, shortId, updateCard, verbsOf } from "./transfers.js";
 import { openDialog } from "./dialog.js";
 import { openSend } from "./send.js";
@@ -116,12 +116,14 @@ export async function showTransfer(row, store) {
   const address = url`/v1/transfers/${row.id}${{ direction: row.direction }}`;
   const first = await api.get(address);
   const card = makeCard(first, { store, full: true });
-  const details = h("div", { class: "show-details" });
+  const details = h("div", { class: "show-details", tabindex: "-1" });
   const again = h("button", { type: "button" }, "Again");
   let timer = null;
   const fill = (full) => {
     updateCard(card, full, verbsOf(full));
-    details.replaceChildren(...detailsView(full));
+    const focused = details.contains(document.activeElement);
+    setChildren(details, ...detailsView(full));
+    if (focused && !details.contains(document.activeElement)) details.focus();
   };
   const refresh = async () => {
     timer = null;
