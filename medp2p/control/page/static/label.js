@@ -8,7 +8,7 @@ import { escapeText, formatCount, formatTime } from "./format.js";
 
 /** Lines of each kind that are shown at once; the rest stands behind a summary. */
 const SERIES_SHOWN = 3;
-const STUDIES_SHOWN = 6;
+const STUDIES_SHOWN = 3;
 const PATIENTS_SHOWN = 6;
 const FILES_SHOWN = 5;
 const FINDINGS_SHOWN = 4;
@@ -78,7 +78,8 @@ function seriesLine(one) {
   return [words.length ? words.map((word) => [told(word), " "]) : "series ", h("span", { class: "muted" }, formatCount(one.images, "image"))];
 }
 
-function studyLine(study, series) {
+/** One study; its series fold when it is not the only one: what can be decided stays in sight. */
+function studyLine(study, series, alone) {
   const modalities = (study.modalities ?? []).join(", ");
   const accessions = (study.accessions ?? []).join(", ");
   const words = [modalities, date(study.date), study.description].filter(Boolean);
@@ -86,7 +87,7 @@ function studyLine(study, series) {
   return [
     h("span", { class: "study" }, words.length ? words.map((word) => [told(word), " "]) : "study "),
     h("span", { class: "muted" }, counts, accessions ? [", accession ", told(accessions)] : null),
-    list("series", series.map(seriesLine), series.length > SERIES_SHOWN ? 0 : SERIES_SHOWN, ["series", "series"]),
+    list("series", series.map(seriesLine), !alone || series.length > SERIES_SHOWN ? 0 : SERIES_SHOWN, ["series", "series"]),
   ];
 }
 
@@ -117,7 +118,7 @@ export function labelView(label) {
   const series = (study) => label.series.filter((one) => one.study === study.uid);
   const people = label.patients.map((patient, number) => {
     const mine = label.studies.filter((study) => study.patient === number);
-    const studies = mine.map((study) => studyLine(study, series(study)));
+    const studies = mine.map((study) => studyLine(study, series(study), label.studies.length === 1));
     return [patientLine(patient, h("span", { class: "muted" }, formatCount(patient.images, "image"))), list("studies", studies, STUDIES_SHOWN, ["more study", "more studies"])];
   });
   if (label.typed) people.push([patientLine(label.typed, h("span", { class: "muted" }, "as typed by the sender"))]);
