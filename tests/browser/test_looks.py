@@ -23,16 +23,16 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def pair(hospital: Hospital) -> tuple[Workstation, Workstation]:
-    ward, ct = hospital.make("ward-a"), hospital.make("ct-room")
-    introduce(ct, ward, accept="ask", confirm="typed")
-    introduce(ward, ct, accept="ask", confirm="typed")
+@pytest.fixture(scope="module")
+def pair(shared_hospital: Hospital) -> tuple[Workstation, Workstation]:
+    """A ward where nothing is left waiting by any test, and a sender."""
+    ward, ct = shared_hospital.make("ward-a"), shared_hospital.make("ct-room")
+    introduce(ct, ward, accept="ask")
+    introduce(ward, ct, accept="ask")
     return ward, ct
 
 
 def offered(ward: Workstation, ct: Workstation, study: Path, *more: str) -> str:
-    ct.cli("peers", "set", ward.name, "confirm=none").ok()
     transfer = ct.send(ward.name, study, *more)
     ward.wait_state("inbox", transfer, "offered")
     return transfer
@@ -191,6 +191,7 @@ def test_by_keyboard_alone(
     assert focused(page) == "Accept"
     page.keyboard.press("Enter")
     sees_state(page, transfer, "inbox", "sealed")
+    sees_state(page, transfer, "waiting", "sealed")
 
     tab_to(page, "Release")
     page.keyboard.press("Enter")
@@ -222,7 +223,6 @@ def test_what_waits_is_in_sight_at_once(
 ) -> None:
     """Without tab, menu or scrolling, also with many studies and a long note."""
     ward, ct = pair
-    ct.cli("peers", "set", "ward-a", "confirm=none", "allow-mixed=yes").ok()
     for number in range(8):
         make_study(tmp_path / "many" / str(number), 6, edge=128, seed=str(number))
     transfer = offered(ward, ct, tmp_path / "many", "--note", "a long note " * 60)
@@ -231,6 +231,7 @@ def test_what_waits_is_in_sight_at_once(
     picture(page, "first-sight", whole=False)
     for verb in ("Accept", "Decline"):
         assert in_sight(page, transfer, verb), verb
+    ward.cli("inbox", "decline", transfer).ok()
 
 
 def test_words_of_decisions_belong_to_decisions(
@@ -258,6 +259,8 @@ def test_words_of_decisions_belong_to_decisions(
         for number in range(2)
     }
     assert all("ROENTGEN" in text and "ct-room" in text for text in told)
+    for transfer in (first, second):
+        ward.cli("inbox", "decline", transfer).ok()
 
 
 def test_nothing_moves_for_who_wants_it_so(
@@ -270,3 +273,4 @@ def test_nothing_moves_for_who_wants_it_so(
     press(page, transfer, "Decline", "waiting")
     running = "() => document.getAnimations().filter(one => one.playState === 'running').length"
     assert page.evaluate(running) == 0
+    ward.cli("inbox", "decline", transfer).ok()

@@ -333,6 +333,46 @@ def test_an_alarm_says_whom_it_is_about_in_words_of_the_page(
     expect(asked).not_to_contain_text("--")
 
 
+@pytest.mark.parametrize(("width", "height"), [(360, 740), (768, 1024), (1600, 900)])
+def test_alarms_leave_room_for_what_waits(
+    pair: tuple[Workstation, Workstation],
+    viewer: Viewer,
+    tmp_path: Path,
+    width: int,
+    height: int,
+) -> None:
+    """Long ones even, over an offer of many studies with a long note: no scrolling to decide."""
+    ward, sender = pair
+    sender.cli("peers", "set", "ward-a", "allow-mixed=yes").ok()
+    for number in range(8):
+        make_study(tmp_path / "many" / str(number), 2, edge=128, seed=str(number))
+    note = ("--note", "a long note " * 60, "--priority", "stat")
+    transfer = sender.send("ward-a", *note, tmp_path / "many")
+    ward.wait_state("inbox", transfer, "offered")
+    text = (
+        "nobody there has decided about transfer abcdefgh for 10 min; call +49 30 1234567 ext. 47"
+    )
+    alarm = {"kind": "undecided", "peer": "radiology-of-the-second-floor", "text": text, "count": 3}
+    about = {"time": "2026-11-25T10:00:00Z", "acknowledged": False}
+    alarms = [{"id": number, **alarm, **about} for number in range(1, 7)]
+
+    address = web_address(ward)
+    page = viewer.context().new_page()
+    page.set_viewport_size({"width": width, "height": height})
+    viewer.faults.watch(page, address.partition("/#")[0])
+    serve(page, lambda overview: overview.update(alarms=alarms))
+    page.goto(address)
+    expect(region(page, "alarms")).to_be_visible()
+    accept = button(page, transfer, "Accept", "waiting")
+    expect(accept).to_be_visible()
+    box = accept.bounding_box()
+    assert box is not None
+    assert page.evaluate("() => scrollX + scrollY") == 0
+    assert box["y"] + box["height"] <= height
+    assert page.evaluate("() => document.documentElement.scrollWidth") == width
+    ward.cli("inbox", "decline", transfer).ok()
+
+
 def test_many_sentences_become_one(hospital: Hospital, viewer: Viewer) -> None:
     """A hundred transfers that turn at once are not read out one by one."""
     page = viewer.open(hospital.make("ward-b"))

@@ -83,12 +83,13 @@ function studyLine(study, series, alone) {
   const modalities = (study.modalities ?? []).join(", ");
   const accessions = (study.accessions ?? []).join(", ");
   const words = [modalities, date(study.date), study.description].filter(Boolean);
-  const counts = `${formatCount(study.images, "image")} in ${formatCount(study.series, "series", "series")}`;
-  return [
-    h("span", { class: "study" }, words.length ? words.map((word) => [told(word), " "]) : "study "),
-    h("span", { class: "muted" }, counts, accessions ? [", accession ", told(accessions)] : null),
-    list("series", series.map(seriesLine), !alone || series.length > SERIES_SHOWN ? 0 : SERIES_SHOWN, ["series", "series"]),
-  ];
+  const name = h("span", { class: "study" }, words.length ? words.map((word) => [told(word), " "]) : "study ");
+  const counts = [`${formatCount(study.images, "image")} in ${formatCount(study.series, "series", "series")}`, accessions ? [", accession ", told(accessions)] : null];
+  const lines = series.map(seriesLine);
+  if (lines.length && (!alone || lines.length > SERIES_SHOWN)) {
+    return [name, h("details", { class: "more" }, h("summary", null, counts), h("ul", { class: "series" }, lines.map((line) => h("li", null, line))))];
+  }
+  return [name, h("span", { class: "muted" }, counts), list("series", lines, SERIES_SHOWN, ["series", "series"])];
 }
 
 /** What is said about files that are no images of a patient. */
