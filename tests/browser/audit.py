@@ -50,6 +50,5 @@ def look_at(page: Page, state: str) -> None:
         picture(page, state)
     page.emulate_media(color_scheme="dark")
     found["dark"] = violations(page, _COLOURS)
-    picture(page, f"{state}-dark")
     page.emulate_media(color_scheme="light")
     assert not (faults := {what: seen for what, seen in found.items() if seen}), (state, faults)

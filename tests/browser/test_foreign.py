@@ -48,13 +48,15 @@ def evil() -> Iterator[str]:
         thread.join()
 
 
-@pytest.fixture
-def ward(hospital: Hospital, tmp_path: Path) -> Workstation:
-    ward, sender = hospital.make("ward-a"), hospital.make("ct-room")
+@pytest.fixture(scope="module")
+def ward(shared_hospital: Hospital, tmp_path_factory: pytest.TempPathFactory) -> Workstation:
+    """A workstation with an offer that nobody here may decide."""
+    ward, sender = shared_hospital.make("ward-a"), shared_hospital.make("ct-room")
     introduce(sender, ward)
     introduce(ward, sender, accept="ask")
-    make_study(tmp_path / "study", 3, edge=128)
-    ward.wait_state("inbox", sender.send("ward-a", tmp_path / "study"), "offered")
+    study: Path = tmp_path_factory.mktemp("study") / "CT"
+    make_study(study, 3, edge=128)
+    ward.wait_state("inbox", sender.send("ward-a", study), "offered")
     return ward
 
 

@@ -35,6 +35,8 @@ _ANSWERED_BADLY = re.compile(r"the server responded with a status of (\d+)")
 _NOT_ANSWERED = re.compile(
     r"net::ERR_(CONNECTION_(REFUSED|RESET|CLOSED)|EMPTY_RESPONSE|INCOMPLETE_CHUNKED_ENCODING)"
 )
+#: A sign of life crosses the end of its session.
+_LATE = "/session/alive"
 ROOT = Path(__file__).parents[2]
 
 
@@ -70,6 +72,8 @@ class Faults:
             return
         status = _ANSWERED_BADLY.search(message.text)
         if status and int(status[1]) in self.refused:
+            return
+        if status and status[1] == "401" and message.location["url"].endswith(_LATE):
             return
         if self.outages and _NOT_ANSWERED.search(message.text):
             return
