@@ -19,13 +19,23 @@ from medp2p import limits
 from medp2p.dicom.bounds import bound_cpu, confine
 from medp2p.dicom.facts import encode_facts
 from medp2p.dicom.framing import LENGTH_BYTES, framed
-from medp2p.dicom.inspect import inspect
 
+#: What pydicom loads of pixel decoders where they are installed. Texts need none of them: they
+#: would be 40 MB, 0.1 s, and native code beside bytes that nobody trusts.
+DECODERS = ("numpy", "PIL", "gdcm", "pylibjpeg", "libjpeg", "openjpeg", "rle", "jpeg_ls")
 _QUESTION = msgspec.msgpack.Decoder(tuple[int, bytes, bytes])
+
+
+def hide_decoders() -> None:
+    """Let nothing that is loaded from now on find a decoder."""
+    for name in DECODERS:
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]
 
 
 def serve(source: BinaryIO, sink: BinaryIO) -> None:
     """Answer until the questions end."""
+    from medp2p.dicom.inspect import inspect  # after hide_decoders
+
     while True:
         length = int.from_bytes(source.read(LENGTH_BYTES), "big")
         if not 0 < length <= limits.DICOM_QUESTION_BYTES:
@@ -46,6 +56,7 @@ def main() -> None:
     confine()
     warnings.simplefilter("ignore")
     logging.disable()
+    hide_decoders()
     serve(sys.stdin.buffer, sys.stdout.buffer)
 
 

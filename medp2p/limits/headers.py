@@ -27,7 +27,7 @@ DICOM_VALUES = 16
 #: Files that a DICOMDIR promises, and patients that it names, as far as they are kept.
 DICOM_REFERENCES = 50_000
 DICOM_DIRECTORY_PATIENTS = 64
-#: The child that reads headers: its address space (Python and pydicom take 60 MiB), CPU time and
+#: The child that reads headers: its address space (Python and pydicom take 32 MiB), CPU time and
 #: elapsed time for one file, and the time until its first answer on a busy machine.
 DICOM_CHILD_BYTES = 512 * MIB
 DICOM_CPU_SECONDS = 5
@@ -40,7 +40,7 @@ DICOM_QUESTION_BYTES = DICOM_MAX_HEAD_BYTES + 64 * KIB
 DICOM_ANSWER_BYTES = 16 * MIB
 #: Children that read headers: two cores are what a workstation has to spare.
 DICOM_CHILDREN = 2
-#: A child of the receiver stays for the next study so long (40 MB); to start one takes 0.2 s.
+#: A child of the receiver stays for the next study so long (32 MB); to start one takes 0.1 s.
 DICOM_IDLE_SECONDS = 300.0
 #: Files that one of them is asked about at a time: some MB, and a few words of progress a second.
 DICOM_BATCH_FILES = 128

@@ -185,8 +185,18 @@ def test_serve_ends_at_what_is_no_question(told: bytes) -> None:
     assert sink.getvalue() == b""
 
 
+def test_the_child_loads_no_decoder() -> None:
+    load = "import sys; from medp2p.dicom import child; child.hide_decoders()"
+    names = {"numpy", "PIL", "gdcm", "pylibjpeg", "openjpeg", "libjpeg", "rle", "jpeg_ls"}
+    found = f"{{name for name in {names} if sys.modules.get(name)}}"
+    script = f"{load}; import medp2p.dicom.inspect; print(*{found}, 'pydicom' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    assert done.stdout.split() == [b"True"]
+
+
 def test_main_confines_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child, "serve", lambda source, sink: None)
+    monkeypatch.setattr(child, "hide_decoders", lambda: None)  # this process needs them
     monkeypatch.setattr(resource, "setrlimit", _refuse)
     monkeypatch.setattr(logging, "disable", lambda: None)
     before = signal.getsignal(signal.SIGINT)
