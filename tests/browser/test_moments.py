@@ -3,6 +3,7 @@
 import contextlib
 import json
 import threading
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -103,16 +104,23 @@ def test_the_second_click_of_two_meets_no_button_of_a_dialog(
     ward.wait_state("inbox", transfer, "declined")
 
 
+@pytest.fixture
+def target(pair: tuple[Workstation, Workstation], tmp_path: Path) -> Iterator[None]:
+    """A place to release into, so that there is a choice beside Accept."""
+    pair[0].cli("targets", "add", "pacs", f"folder:{tmp_path}").ok()
+    yield
+    pair[0].cli("targets", "remove", "pacs").ok()
+
+
+@pytest.mark.usefixtures("target")
 def test_what_has_the_focus_is_not_covered(
-    pair: tuple[Workstation, Workstation], viewer: Viewer, study: Path, tmp_path: Path
+    pair: tuple[Workstation, Workstation], viewer: Viewer, study: Path
 ) -> None:
-    """On a narrow screen the buttons of a card stay at the lower edge, over other controls."""
+    """The buttons of a card stay at the lower edge, over other controls."""
     ward, _ = pair
-    ward.cli("targets", "add", "pacs", f"folder:{tmp_path}").ok()
-    for _ in range(2):
-        offer(pair, study)
+    transfer = [offer(pair, study) for _ in range(2)][-1]
     page = viewer.open(ward, NARROW)
-    chosen = region(page, "waiting").get_by_label("Once sealed").last
+    chosen = card(page, transfer, "waiting").get_by_label("Once sealed")
     chosen.evaluate("one => scrollBy(0, one.getBoundingClientRect().bottom - innerHeight + 10)")
     covered = """(one) => {
       const { left, top, width, height } = one.getBoundingClientRect();
@@ -121,7 +129,6 @@ def test_what_has_the_focus_is_not_covered(
     assert chosen.evaluate(covered)
     chosen.focus()
     assert not chosen.evaluate(covered)
-    ward.cli("targets", "remove", "pacs").ok()
 
 
 def test_a_dialog_tells_what_becomes_of_its_transfer(
