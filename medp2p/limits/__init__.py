@@ -339,6 +339,8 @@ MAX_NAME_BYTES = 255
 MAX_OPEN_FOLDERS = 64
 #: Threads of one release; each reads, opens, checks and writes whole chunks.
 RELEASE_THREADS = 2
+#: A file of a release from so many bytes on is on its way to the disk as soon as it is written.
+WRITEBACK_BYTES = 128 * KIB
 #: How often a release under way looks whether its sender has taken it back: a look costs as much
 #: as a third of a chunk.
 RELEASE_STOP_SECONDS = 0.25

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from medp2p import limits
 from medp2p.errors import ReleaseError
 from medp2p.layout import FilePart
 from medp2p.model import Entry, Kind
@@ -82,6 +83,8 @@ class Unpacker:
                 descriptor = self._stage.create(self.target(index))
                 try:
                     self._files.pwrite_all(descriptor, data, 0, step="release-write")
+                    if part.length >= limits.WRITEBACK_BYTES:
+                        self._files.start_writeback(descriptor, 0, part.length)
                     self._set_time(descriptor, index)
                 finally:
                     os.close(descriptor)
