@@ -155,7 +155,6 @@ async def test_memory_does_not_grow_with_the_size(tmp_path: Path) -> None:
     assert max(peaks) <= MOST_BUFFERS * MIB
 
 
-@pytest.mark.usefixtures("whole_groups")
 async def test_many_at_a_time_take_little_more_than_one(tmp_path: Path) -> None:
     at_once = 4
     async with pair_of(tmp_path, compression=AUTO) as (it, a, _):
