@@ -6,18 +6,18 @@ never the latest state. So an event must tell a state ("this is so now"), not a 
 
 import weakref
 from collections import OrderedDict
-from types import TracebackType
 
 import trio
 
 from medp2p import limits
+from medp2p.closing import Closing
 
 #: What says what an event is about, beside its kind; looked for in the object that the event
 #: carries under its kind, or in the event itself.
 _SUBJECT = ("id", "scan", "name")
 
 
-class Subscription:
+class Subscription(Closing):
     """One subscriber's view: an async iterator over events, oldest first.
 
     Usable in a ``with`` block, which ends it; one that is merely forgotten ends by itself.
@@ -74,17 +74,6 @@ class Subscription:
             return None
         count, self._missed = self._missed, 0
         return {"event": "missed", "count": count}
-
-    def __enter__(self) -> "Subscription":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def closed(self) -> bool:

@@ -9,11 +9,11 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 import platformdirs
 
 from medp2p import identity, limits
+from medp2p.closing import Closing
 from medp2p.daemon import posix
 from medp2p.daemon.config import default_text
 from medp2p.errors import AlreadyRunningError, HomeError, KeyFileError
@@ -260,7 +260,7 @@ def check_keys(tx: Tx, home: Home, keys: Keys) -> None:
 # --- one daemon per home ------------------------------------------------------------------
 
 
-class Lock:
+class Lock(Closing):
     """The right to be the daemon of a home; given back at the end of the process, however it ends.
 
     Use as a context manager, or call close.
@@ -295,17 +295,6 @@ class Lock:
             self._home.daemon_json.unlink(missing_ok=True)
             os.close(self._fd)
             self._fd = -1
-
-    def __enter__(self) -> "Lock":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _name_holder(home: Home, pid: str) -> str:

@@ -9,12 +9,12 @@ import selectors
 import sys
 import time
 from collections.abc import Callable, Sequence
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import msgspec
 
 from medp2p import limits
+from medp2p.closing import Closing
 from medp2p.dicom.framing import LENGTH_BYTES, framed
 from medp2p.dicom.picturechild import Done, Question, Read
 from medp2p.dicom.png import encode_png
@@ -48,7 +48,7 @@ class Picture(NamedTuple):
     why: str = ""
 
 
-class PictureMaker:
+class PictureMaker(Closing):
     """Makes pictures in a child, which the next picture uses too. For one thread.
 
     A file that ends the child, or takes longer than limits.PICTURE_SECONDS, has no picture; the
@@ -103,17 +103,6 @@ class PictureMaker:
         if self._child is not None:
             self._child.end()
             self._child = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class _Child(ChildProcess):

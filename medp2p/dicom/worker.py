@@ -10,10 +10,10 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from medp2p import limits
+from medp2p.closing import Closing
 from medp2p.dicom.facts import FileFacts, Pool, decode_facts
 from medp2p.dicom.framing import LENGTH_BYTES, encode_question
 from medp2p.dicom.process import PIPE_BYTES, ChildProcess
@@ -30,7 +30,7 @@ class Sample(NamedTuple):
     tail: bytes = b""
 
 
-class Inspector:
+class Inspector(Closing):
     """Inspects files in a child process.
 
     A file whose inspection ends the child, or takes longer than limits.DICOM_FILE_SECONDS, is
@@ -96,17 +96,6 @@ class Inspector:
             child.kill()
         with self._lock:
             self._drop()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class _Child(ChildProcess):

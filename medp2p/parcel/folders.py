@@ -6,6 +6,7 @@ What only POSIX has (descriptors of folders, O_PATH) sits in this module and in 
 import os
 from collections.abc import Callable, Sequence
 
+from medp2p.closing import Closing
 from medp2p.parcel.descriptors import Descriptors, Lease
 
 #: A folder to look names up in needs no read permission where O_PATH exists (Linux).
@@ -96,7 +97,7 @@ class Folders:
         self._open.close()
 
 
-class Neighbours:
+class Neighbours(Closing):
     """Looks at files and opens them one after the other; for one thread.
 
     The folder of the last one stays at hand: of neighbours only the first one costs a search.
@@ -145,12 +146,6 @@ class Neighbours:
         if self._lease is not None:
             self._folders.release(self._lease)
             self._lease = None
-
-    def __enter__(self) -> "Neighbours":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _place(self, root: int, path: bytes) -> tuple[int, bytes]:
         """Return the descriptor of a file's folder, and its name there."""

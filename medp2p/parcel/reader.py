@@ -16,6 +16,7 @@ import threading
 from contextlib import nullcontext
 
 from medp2p import limits
+from medp2p.closing import Closing
 from medp2p.errors import LocalProtocolError, SourceChangedError, SourceError
 from medp2p.layout import Bytes, FilePart, Layout
 from medp2p.model import Kind
@@ -45,7 +46,7 @@ _MANY_SEGMENTS = 3 * 8
 _TOO_MANY = (errno.EMFILE, errno.ENFILE)
 
 
-class Reader:
+class Reader(Closing):
     """The bytes of one scan's stream.
 
     Args:
@@ -67,12 +68,6 @@ class Reader:
         self._folders = Folders(scan.roots, limits.READER_FOLDERS)
         self._files = Descriptors(limits.READER_FILES)
         self._turn = threading.Lock()
-
-    def __enter__(self) -> "Reader":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close all files; reads that are still under way close theirs when they end."""

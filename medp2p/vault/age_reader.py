@@ -10,6 +10,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from medp2p import limits
+from medp2p.closing import Closing
 from medp2p.errors import LocalProtocolError, SealBrokenError, StoreError
 from medp2p.vault import kernel
 from medp2p.vault.age_header import (
@@ -36,7 +37,7 @@ from medp2p.vault.durable import AnyPath, Files, disk_errors
 _READ_BYTES = limits.CHUNK_BYTES
 
 
-class SealReader:
+class SealReader(Closing):
     """Reads an age file at any place, authenticating all that it hands out; thread-safe.
 
     Attributes:
@@ -128,12 +129,6 @@ class SealReader:
     def close(self) -> None:
         """Close the file once no read is under way; may be called again."""
         self._descriptor.close()
-
-    def __enter__(self) -> "SealReader":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _read_chunks(self, descriptor: int, first: int, view: memoryview) -> None:
         """Fill view with whole chunks; it ends at a chunk's border or at the file's end."""
