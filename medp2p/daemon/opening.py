@@ -10,7 +10,8 @@ Source: docs/VAULT.md, "Release".
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -35,6 +36,7 @@ from medp2p.vault import releases, transfers
 from medp2p.vault.age import SealReader
 from medp2p.vault.store import Tx
 from medp2p.vault.transfers import TransferRow
+from medp2p.vault.unsealing import Unsealing
 from medp2p.vault.withdrawal import Kept
 
 #: States in which a release may begin.
@@ -78,6 +80,24 @@ class Sealed:
     offer: bytes
     root: bytes
 
+    @contextmanager
+    def unsealing(self, station: Station, cancelled: Callable[[], bool]) -> Iterator[Unsealing]:
+        """Open the file for the block: to release it, or to prove it by `run` alone.
+
+        Raises:
+            SealBrokenError: It is damaged.
+        """
+        path = station.home.sealed(self.row.id)
+        with SealReader.open(path, station.keys.vault_identity) as reader:
+            yield Unsealing(
+                reader=reader,
+                layout=self.geometry,
+                key=self.key,
+                offer=self.offer,
+                root=self.root,
+                cancelled=cancelled,
+            )
+
 
 def sealed(tx: Tx, station: Station, prefix: str) -> Sealed:
     """Return what is needed to read a whole transfer.
@@ -108,16 +128,8 @@ async def verify(station: Station, actor: Actor, prefix: str) -> TransferRow:
     found = await station.read(sealed, station, prefix)
 
     def read() -> None:
-        with SealReader.open(station.home.sealed(found.row.id), station.keys.vault_identity) as it:
-            releasing.verify(
-                it,
-                found.geometry,
-                found.key,
-                found.offer,
-                found.root,
-                lambda done: None,
-                station.is_stopping,
-            )
+        with found.unsealing(station, station.is_stopping) as stream:
+            stream.run()
 
     try:
         await trio.to_thread.run_sync(read, limiter=station.whole_limiter)
@@ -167,18 +179,12 @@ async def release(
 
     def run() -> releasing.Released:
         listing: list[Kept] | None = [] if order.for_seconds is not None else None
-        with SealReader.open(station.home.sealed(row.id), station.keys.vault_identity) as it:
+        with found.unsealing(station, stopped) as stream:
             return releasing.release(
-                reader=it,
-                layout=found.geometry,
-                key=found.key,
-                offer=found.offer,
-                root=found.root,
+                stream,
                 target=order.target,
                 name=short_id(row.id),
                 files=station.files,
-                progress=lambda done: None,
-                cancelled=stopped,
                 examine=scanning.examiner(station, stopped),
                 listing=listing,
                 publishing=partial(_publishing, station, row.id, plan, listing),

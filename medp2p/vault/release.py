@@ -28,7 +28,6 @@ from medp2p.errors import (
 from medp2p.layout import FilePart, Layout
 from medp2p.model import Kind
 from medp2p.text import format_bytes
-from medp2p.vault.age_reader import SealReader
 from medp2p.vault.durable import Files, disk_errors
 from medp2p.vault.names import NameRules
 from medp2p.vault.stage import Stage, is_unpublished, remove_tree, stages_of
@@ -55,17 +54,11 @@ class Released:
 
 
 def release(
+    stream: Unsealing,
     *,
-    reader: SealReader,
-    layout: Layout,
-    key: bytes,
-    offer: bytes,
-    root: bytes,
     target: bytes | str | Path,
     name: str,
     files: Files,
-    progress: Callable[[int], None],
-    cancelled: Callable[[], bool],
     rules: NameRules | None = None,
     examine: Callable[[bytes], None] | None = None,
     listing: list[Kept] | None = None,
@@ -75,16 +68,10 @@ def release(
     """Unpack a sealed transfer into a new folder of its own. Blocks until it is durable.
 
     Args:
-        reader: The sealed stream; stays open.
-        layout: Of the manifest that was agreed to.
-        key: From digest.stream_key.
-        offer: Offer digest, 32 bytes.
-        root: Root that the receipt names, 32 bytes.
+        stream: Sealed, with what was agreed to.
         target: Absolute path of the folder to release into; made if missing.
         name: Wanted name of the new folder, such as the short id.
         files: Where durable steps go through.
-        progress: Is told the bytes of the stream that are done, from this thread.
-        cancelled: Is asked before each chunk.
         rules: Names that the target can hold; None: found out by trying.
         examine: Is told the absolute path of the folder while it is staged, whole and checked:
             what it raises ends the release. It must leave the files as they are.
@@ -100,29 +87,21 @@ def release(
         IntegrityError: The stream is not what was agreed to.
         SealBrokenError: The sealed file is damaged.
         NoSpaceError: The target has not room enough; nothing is left there.
-        ReleaseError: The target cannot be written, or cancelled() said so; nothing is left there.
+        ReleaseError: The target cannot be written, or the stream's cancelled() said so; nothing
+            is left there.
     """
     if not _NAME.match(name):
         raise LocalProtocolError("a release needs a plain name")
     where = os.path.normpath(os.fsencode(target))
     if not os.path.isabs(where):
         raise ReleaseError("the folder to release into must be given by its whole path")
-    check = Unsealing(
-        reader=reader,
-        layout=layout,
-        key=key,
-        offer=offer,
-        root=root,
-        progress=progress,
-        cancelled=cancelled,
-    )
     with _target_folder(files, where) as folder:
-        _check_room(folder, layout)
+        _check_room(folder, stream.layout)
         with disk_errors(ReleaseError, "the folder to release into cannot be used"):
             stage = Stage(files, folder, name, random_bytes)
         try:
             with disk_errors(ReleaseError, "the release cannot be written"):
-                mapped = _unpack(stage, check, layout, files, rules, listing)
+                mapped = _unpack(stage, stream, files, rules, listing)
                 if examine is not None:
                     _examine(stage, where, examine)
                 tell = publishing or _tell_nobody
@@ -134,33 +113,6 @@ def release(
         with suppress(OSError):  # an empty stage folder harms nobody and is swept later
             stage.close()
     return Released(os.path.join(where, final), mapped)
-
-
-def verify(
-    reader: SealReader,
-    layout: Layout,
-    key: bytes,
-    offer: bytes,
-    root: bytes,
-    progress: Callable[[int], None],
-    cancelled: Callable[[], bool],
-) -> None:
-    """Read and check a sealed transfer as a release does, writing nothing. Arguments as there.
-
-    Raises:
-        IntegrityError: The stream is not what was agreed to.
-        SealBrokenError: The sealed file is damaged.
-        ReleaseError: cancelled() said so.
-    """
-    Unsealing(
-        reader=reader,
-        layout=layout,
-        key=key,
-        offer=offer,
-        root=root,
-        progress=progress,
-        cancelled=cancelled,
-    ).run()
 
 
 def was_released(target: bytes | str | Path, name: str, path: bytes) -> bool:
@@ -216,23 +168,23 @@ def sweep_stages(target: bytes | str | Path, name: str, files: Files) -> int:
 
 def _unpack(
     stage: Stage,
-    check: Unsealing,
-    layout: Layout,
+    stream: Unsealing,
     files: Files,
     rules: NameRules | None,
     listing: list[Kept] | None,
 ) -> list[tuple[bytes, bytes]]:
     """Fill the stage from the checked stream; return the names that were changed."""
-    unpacker = Unpacker(stage, layout.entries, files, rules or stage.probe())
+    entries = stream.layout.entries
+    unpacker = Unpacker(stage, entries, files, rules or stage.probe())
     digests = _Digests()
     try:
         unpacker.make_folders()
-        check.run(unpacker.write, None if listing is None else digests.update)
+        stream.run(unpacker.write, None if listing is None else digests.update)
         unpacker.finish()
     finally:
         unpacker.close()
     if listing is not None:
-        for index, entry in enumerate(layout.entries):
+        for index, entry in enumerate(entries):
             path = unpacker.target(index)
             if entry.kind is Kind.DIRECTORY:
                 listing.append(Kept(path, -1))

@@ -28,7 +28,7 @@ Write = Callable[[FilePart, memoryview], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unsealing:
-    """A sealed stream and what was agreed to.
+    """A sealed stream and what was agreed to: `run` alone proves it and writes nothing.
 
     Attributes:
         reader: The sealed stream; stays open.
@@ -36,7 +36,6 @@ class Unsealing:
         key: From digest.stream_key.
         offer: Offer digest, 32 bytes.
         root: Root that the receipt names, 32 bytes.
-        progress: Is told the bytes of the stream that are done, in the caller's thread.
         cancelled: Is asked before each chunk, in the caller's thread.
     """
 
@@ -45,7 +44,6 @@ class Unsealing:
     key: bytes
     offer: bytes
     root: bytes
-    progress: Callable[[int], None]
     cancelled: Callable[[], bool]
     _turn: threading.Lock = field(default_factory=threading.Lock)
 
@@ -91,7 +89,6 @@ class Unsealing:
             digest = at_work.popleft().result()
             if content is not None:
                 self._take(index, buffers[index % ahead], content)
-            self.progress(index * limits.CHUNK_BYTES + self.layout.chunk_length(index))
             yield digest
 
     def _chunk(self, index: int, buffer: memoryview, write: Write | None) -> bytes:

@@ -30,7 +30,8 @@ from medp2p.vault import stage
 from medp2p.vault.age import SealReader
 from medp2p.vault.durable import AnyPath, Files
 from medp2p.vault.names import NameRules
-from medp2p.vault.release import Released, release, sweep_stages, verify, was_released
+from medp2p.vault.release import Released, release, sweep_stages, was_released
+from medp2p.vault.unsealing import Unsealing
 from tests.tools import need_tool, small_disk
 from tests.unit.vault.crashes import Crash, FailAt, every_crash
 from tests.unit.vault.parcels import (
@@ -69,23 +70,23 @@ def let_go(
     offer: bytes = OFFER,
     root: bytes | None = None,
     name: str = "abcdefgh",
-    progress: Callable[[int], None] = lambda done: None,
     cancelled: Callable[[], bool] = lambda: False,
     rules: NameRules | None = None,
     publishing: Callable[[bytes], None] | None = None,
 ) -> Released:
     with SealReader.open(sealed.path, FILE_KEY) as reader:
         return release(
-            reader=reader,
-            layout=sealed.layout,
-            key=key,
-            offer=offer,
-            root=sealed.root if root is None else root,
+            Unsealing(
+                reader=reader,
+                layout=sealed.layout,
+                key=key,
+                offer=offer,
+                root=sealed.root if root is None else root,
+                cancelled=cancelled,
+            ),
             target=target,
             name=name,
             files=files or Files(),
-            progress=progress,
-            cancelled=cancelled,
             rules=rules,
             publishing=publishing,
         )
@@ -93,15 +94,14 @@ def let_go(
 
 def check(sealed: Sealed, *, root: bytes | None = None, layout: Layout | None = None) -> None:
     with SealReader.open(sealed.path, IDENTITY) as reader:
-        verify(
-            reader,
-            layout or sealed.layout,
-            KEY,
-            OFFER,
-            sealed.root if root is None else root,
-            lambda done: None,
-            lambda: False,
-        )
+        Unsealing(
+            reader=reader,
+            layout=layout or sealed.layout,
+            key=KEY,
+            offer=OFFER,
+            root=sealed.root if root is None else root,
+            cancelled=lambda: False,
+        ).run()
 
 
 def tree(top: Path | bytes) -> dict[bytes, bytes | None]:
@@ -146,13 +146,10 @@ def target(tmp_path: Path) -> Path:
 
 
 def test_everything_arrives_and_nothing_else(study: Sealed, target: Path) -> None:
-    done: list[int] = []
-    released = let_go(study, target, progress=done.append)
+    released = let_go(study, target)
     assert released == Released(os.fsencode(target / "abcdefgh"), [])
     assert tree(released.path) == expected(study)
     assert [path.name for path in target.iterdir()] == ["abcdefgh"]
-    assert done == sorted(done)
-    assert done[-1] == study.layout.size
     check(study)
 
 
@@ -231,12 +228,13 @@ def test_more_folders_than_are_kept_open(tmp_path: Path, target: Path) -> None:
 def test_modes_follow_the_umask(study: Sealed, target: Path, umask: int) -> None:
     seen: set[int] = set()
 
-    def look(done: int) -> None:
+    def look() -> bool:
         seen.update(stat.S_IMODE(path.stat().st_mode) for path in target.glob(".medp2p-*"))
+        return False
 
     old = os.umask(umask)
     try:
-        released = let_go(study, target, progress=look)
+        released = let_go(study, target, cancelled=look)
     finally:
         os.umask(old)
     assert seen == {0o700}  # until it is whole nobody else sees into it
@@ -558,12 +556,13 @@ def test_a_target_that_fills_up(tmp_path: Path, target: Path) -> None:
     sealed = seal(tmp_path / "f", [file(b"a", M // 2), file(b"b", 6 * M)])
     with small_disk(target, "8m"):
 
-        def fill(done: int) -> None:  # some chunks ahead are written already
+        def fill() -> bool:  # some chunks ahead are written already
             with suppress(OSError):
                 (target / "other").write_bytes(bytes(8 * M))
+            return False
 
         with pytest.raises(NoSpaceError, match="free"):
-            let_go(sealed, target, progress=fill)
+            let_go(sealed, target, cancelled=fill)
         assert [path.name for path in target.iterdir()] == ["other"]
 
 
