@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, expect
 
+from examples.study import make_study
+from tests.browser.stations import Pair, ward_and_sender
 from tests.browser.viewing import LAUNCH, Viewer
 from tests.e2e.harness import SOON_SECONDS, Hospital
 from tests.tools import need_tool
@@ -49,3 +51,17 @@ def shared_hospital(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hospit
     made = Hospital(tmp_path_factory.mktemp("hospital"))
     yield made
     made.close()
+
+
+@pytest.fixture(scope="module")
+def pair(shared_hospital: Hospital) -> Pair:
+    """A ward that asks a person, and a sender."""
+    return ward_and_sender(shared_hospital)
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six slices of one series. Not to be changed."""
+    folder = tmp_path_factory.mktemp("study") / "CT CHEST"
+    make_study(folder, 6, edge=128)
+    return folder

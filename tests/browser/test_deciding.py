@@ -5,40 +5,17 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from examples.study import make_study
 from tests.browser.clicking import back, confirm, dialog, gone, press, sees_state
+from tests.browser.stations import Pair, offer
 from tests.browser.viewing import Viewer, card, picture, region
-from tests.e2e.harness import Hospital, Workstation, introduce, tree_digest, wait_until
+from tests.e2e.harness import Workstation, tree_digest, wait_until
 
 pytestmark = pytest.mark.browser
 
 _PATIENT, _ID = "ROENTGEN^ANNA", "MRN-0042117"
 
 
-@pytest.fixture(scope="module")
-def pair(shared_hospital: Hospital) -> tuple[Workstation, Workstation]:
-    """A receiver that asks a person, and a sender."""
-    ward, sender = shared_hospital.make("ward-a"), shared_hospital.make("ct-room")
-    introduce(sender, ward, accept="ask")
-    introduce(ward, sender, accept="ask")
-    return ward, sender
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("study") / "CT CHEST"
-    make_study(folder, 6, edge=128)
-    return folder
-
-
-def offer(pair: tuple[Workstation, Workstation], study: Path) -> str:
-    ward, sender = pair
-    transfer = sender.send("ward-a", study)
-    ward.wait_state("inbox", transfer, "offered")
-    return transfer
-
-
-def sealed(pair: tuple[Workstation, Workstation], study: Path) -> str:
+def sealed(pair: Pair, study: Path) -> str:
     transfer = offer(pair, study)
     pair[0].cli("inbox", "accept", transfer).ok()
     pair[0].wait_state("inbox", transfer, "sealed")
@@ -53,9 +30,7 @@ def audited(station: Workstation, transfer: str, event: str) -> list[str]:
     ]
 
 
-def test_accept_and_release(
-    pair: tuple[Workstation, Workstation], viewer: Viewer, study: Path, tmp_path: Path
-) -> None:
+def test_accept_and_release(pair: Pair, viewer: Viewer, study: Path, tmp_path: Path) -> None:
     """Both sides see each step by themselves; what was released is what was sent."""
     ward, sender = pair
     page, theirs = viewer.open(ward), viewer.open(sender)
@@ -88,9 +63,7 @@ def test_accept_and_release(
 
 
 @pytest.mark.parametrize("reason", ["", "wrong patient"])
-def test_decline(
-    pair: tuple[Workstation, Workstation], viewer: Viewer, study: Path, reason: str
-) -> None:
+def test_decline(pair: Pair, viewer: Viewer, study: Path, reason: str) -> None:
     ward, sender = pair
     page, theirs = viewer.open(ward), viewer.open(sender)
     transfer = offer(pair, study)
@@ -109,9 +82,7 @@ def test_decline(
     assert audited(ward, transfer, "decline") == ["page"]
 
 
-def test_verify_and_discard(
-    pair: tuple[Workstation, Workstation], viewer: Viewer, study: Path
-) -> None:
+def test_verify_and_discard(pair: Pair, viewer: Viewer, study: Path) -> None:
     ward, _ = pair
     transfer = sealed(pair, study)
     page = viewer.open(ward)
@@ -129,9 +100,7 @@ def test_verify_and_discard(
     assert audited(ward, transfer, "discard") == ["page"]
 
 
-def test_a_damaged_file_is_told(
-    pair: tuple[Workstation, Workstation], viewer: Viewer, study: Path
-) -> None:
+def test_a_damaged_file_is_told(pair: Pair, viewer: Viewer, study: Path) -> None:
     """An error of an act stands on the card, with what to do."""
     ward, _ = pair
     transfer = sealed(pair, study)
@@ -146,7 +115,7 @@ def test_a_damaged_file_is_told(
     expect(alert).to_contain_text("not authentic")
 
 
-def test_cancel(pair: tuple[Workstation, Workstation], viewer: Viewer, study: Path) -> None:
+def test_cancel(pair: Pair, viewer: Viewer, study: Path) -> None:
     ward, sender = pair
     transfer = offer(pair, study)
     page, theirs = viewer.open(sender), viewer.open(ward)
@@ -160,9 +129,7 @@ def test_cancel(pair: tuple[Workstation, Workstation], viewer: Viewer, study: Pa
     assert audited(sender, transfer, "cancel") == ["page"]
 
 
-def test_recall_before_the_release(
-    pair: tuple[Workstation, Workstation], viewer: Viewer, study: Path
-) -> None:
+def test_recall_before_the_release(pair: Pair, viewer: Viewer, study: Path) -> None:
     ward, sender = pair
     transfer = sealed(pair, study)
     page, theirs = viewer.open(sender), viewer.open(ward)
@@ -179,7 +146,7 @@ def test_recall_before_the_release(
 
 @pytest.mark.parametrize(("words", "fact"), [("destroyed", "recalled"), ("kept", "kept")])
 def test_recall_after_the_release_asks_a_person(
-    pair: tuple[Workstation, Workstation],
+    pair: Pair,
     viewer: Viewer,
     study: Path,
     tmp_path: Path,
@@ -210,9 +177,7 @@ def test_recall_after_the_release_asks_a_person(
     expect(dialog(page).locator("[data-fact]").filter(has_text="Dr. Köhler")).to_be_visible()
 
 
-def test_accept_with_a_target(
-    pair: tuple[Workstation, Workstation], viewer: Viewer, study: Path, tmp_path: Path
-) -> None:
+def test_accept_with_a_target(pair: Pair, viewer: Viewer, study: Path, tmp_path: Path) -> None:
     ward, _ = pair
     ward.cli("targets", "add", "reading-room", f"folder:{tmp_path / 'room'}").ok()
     transfer = offer(pair, study)
@@ -225,7 +190,7 @@ def test_accept_with_a_target(
 
 
 def test_refused_when_somebody_else_was_expected(
-    pair: tuple[Workstation, Workstation], viewer: Viewer, study: Path, tmp_path: Path
+    pair: Pair, viewer: Viewer, study: Path, tmp_path: Path
 ) -> None:
     """The same checks as on the command line; the dialog stays and says why."""
     ward, _ = pair
@@ -245,9 +210,7 @@ def test_refused_when_somebody_else_was_expected(
     sees_state(page, transfer, "inbox", "released")
 
 
-def test_two_people_decide_at_once(
-    pair: tuple[Workstation, Workstation], viewer: Viewer, study: Path
-) -> None:
+def test_two_people_decide_at_once(pair: Pair, viewer: Viewer, study: Path) -> None:
     """Whoever comes second is told so, and nothing is done twice."""
     ward, _ = pair
     transfer = offer(pair, study)
@@ -263,9 +226,7 @@ def test_two_people_decide_at_once(
     assert audited(ward, transfer, "decline") == []
 
 
-def test_a_double_click_is_one_decision(
-    pair: tuple[Workstation, Workstation], viewer: Viewer, study: Path
-) -> None:
+def test_a_double_click_is_one_decision(pair: Pair, viewer: Viewer, study: Path) -> None:
     ward, _ = pair
     first, second = offer(pair, study), offer(pair, study)
     page = viewer.open(ward)
@@ -278,9 +239,7 @@ def test_a_double_click_is_one_decision(
     ward.cli("inbox", "decline", second).ok()
 
 
-def test_an_expiring_study_and_a_hold_stand_out(
-    pair: tuple[Workstation, Workstation], viewer: Viewer, study: Path
-) -> None:
+def test_an_expiring_study_and_a_hold_stand_out(pair: Pair, viewer: Viewer, study: Path) -> None:
     ward, _ = pair
     transfer = sealed(pair, study)
     page = viewer.open(ward)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from examples.study import make_study
+from tests.browser.stations import Pair, offer
 from tests.browser.wire import (
     Address,
     Headers,
@@ -21,7 +21,7 @@ from tests.browser.wire import (
     token_of,
     wire_of,
 )
-from tests.e2e.harness import Hospital, Workstation, introduce
+from tests.e2e.harness import Workstation
 
 pytestmark = pytest.mark.browser
 
@@ -64,15 +64,10 @@ class Ward:
 
 
 @pytest.fixture(scope="module")
-def ward(shared_hospital: Hospital, tmp_path_factory: pytest.TempPathFactory) -> Ward:
-    station, sender = shared_hospital.make("ward-a"), shared_hospital.make("ct-room")
-    introduce(sender, station)
-    introduce(station, sender, accept="ask")
-    study: Path = tmp_path_factory.mktemp("study") / "CT"
-    make_study(study, 3, edge=128)
-    transfer = sender.send("ward-a", study)
-    station.wait_state("inbox", transfer, "offered")
-    station.cli("targets", "add", "pacs", f"folder:{study.parent / 'released'}").ok()
+def ward(pair: Pair, study: Path, tmp_path_factory: pytest.TempPathFactory) -> Ward:
+    station, _ = pair
+    transfer = offer(pair, study)
+    station.cli("targets", "add", "pacs", f"folder:{tmp_path_factory.mktemp('pacs')}").ok()
     told = station.cli("id").ok().document
     # What nobody may read without a session.
     secrets = [told["peer_id"], told["key_words"], _PATIENT, transfer, "ct-room"]

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from medp2p import limits
+from tests.browser.stations import Pair, ward_and_sender
 from tests.browser.wire import Session, Wire, open_session, read_reply, request_bytes, wire_of
-from tests.e2e.harness import SOON_SECONDS, Hospital, Workstation, introduce, wait_until
+from tests.e2e.harness import SOON_SECONDS, Hospital, Workstation, wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -23,15 +24,13 @@ _MEMORY_BYTES = 48 * limits.MIB
 
 
 @pytest.fixture(scope="module")
-def pair(shared_hospital: Hospital) -> tuple[Workstation, Workstation]:
-    ward, sender = shared_hospital.make("ward-a"), shared_hospital.make("ct-room")
-    introduce(sender, ward)
-    introduce(ward, sender)
-    return ward, sender
+def pair(shared_hospital: Hospital) -> Pair:
+    """A ward that takes what comes, and a sender."""
+    return ward_and_sender(shared_hospital, accept="auto")
 
 
 @pytest.fixture(scope="module")
-def ward(pair: tuple[Workstation, Workstation]) -> Workstation:
+def ward(pair: Pair) -> Workstation:
     return pair[0]
 
 
@@ -132,7 +131,7 @@ def test_many_cookies_cost_little(wire: Wire, session: Session) -> None:
 
 
 def test_a_thousand_connections_harm_nothing(
-    pair: tuple[Workstation, Workstation], wire: Wire, session: Session, tmp_path: Path
+    pair: Pair, wire: Wire, session: Session, tmp_path: Path
 ) -> None:
     """They say nothing, or begin and go silent; who has a session does not notice."""
     ward, sender = pair
@@ -191,7 +190,7 @@ class Reader(threading.Thread):
 
 
 def test_a_reader_that_does_not_read_harms_nobody(
-    pair: tuple[Workstation, Workstation], wire: Wire, session: Session, tmp_path: Path
+    pair: Pair, wire: Wire, session: Session, tmp_path: Path
 ) -> None:
     ward, sender = pair
     files = tmp_path / "many"

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from examples.study import make_study
+from tests.browser.stations import Pair, offer
 from tests.browser.viewing import Viewer, region
 from tests.browser.wire import wire_of
-from tests.e2e.harness import Hospital, Workstation, introduce
+from tests.e2e.harness import Hospital, Workstation
 
 pytestmark = pytest.mark.browser
 
@@ -49,15 +49,10 @@ def evil() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def ward(shared_hospital: Hospital, tmp_path_factory: pytest.TempPathFactory) -> Workstation:
+def ward(pair: Pair, study: Path) -> Workstation:
     """A workstation with an offer that nobody here may decide."""
-    ward, sender = shared_hospital.make("ward-a"), shared_hospital.make("ct-room")
-    introduce(sender, ward)
-    introduce(ward, sender, accept="ask")
-    study: Path = tmp_path_factory.mktemp("study") / "CT"
-    make_study(study, 3, edge=128)
-    ward.wait_state("inbox", sender.send("ward-a", study), "offered")
-    return ward
+    offer(pair, study)
+    return pair[0]
 
 
 _ATTEMPTS = """async ({ target, transfer }) => {

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import CDPSession, Page, expect
 
-from examples.study import make_study
+from tests.browser.stations import offer, ward_and_sender
 from tests.browser.viewing import Viewer
-from tests.e2e.harness import Hospital, introduce, wait_until
+from tests.e2e.harness import Hospital, wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -61,15 +61,9 @@ def look_around(page: Page, first: str, second: str) -> None:
     expect(dialog).to_be_visible()
 
 
-def test_nothing_is_remembered(hospital: Hospital, viewer: Viewer, tmp_path: Path) -> None:
-    ward, sender = hospital.make("ward-a"), hospital.make("ct-room")
-    introduce(sender, ward)
-    introduce(ward, sender, accept="ask")
-    study = tmp_path / "CT"
-    make_study(study, 3, edge=128)
-    first, second = sender.send("ward-a", study), sender.send("ward-a", study)
-    for transfer in (first, second):
-        ward.wait_state("inbox", transfer, "offered")
+def test_nothing_is_remembered(hospital: Hospital, viewer: Viewer, study: Path) -> None:
+    ward, sender = ward_and_sender(hospital)
+    first, second = (offer((ward, sender), study) for _ in range(2))
     ward.cli("inbox", "accept", second).ok()
     ward.wait_state("inbox", second, "sealed")
 

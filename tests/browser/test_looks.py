@@ -10,32 +10,11 @@ from examples.study import make_study
 from medp2p import limits
 from tests.browser.audit import look_at, violations
 from tests.browser.clicking import back, choose_files, confirm, dialog, look, press, sees_state
+from tests.browser.stations import Pair, offer
 from tests.browser.viewing import NARROW, Viewer, card, picture, region
-from tests.e2e.harness import Hospital, Workstation, introduce
+from tests.e2e.harness import Hospital, introduce
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("study") / "CT CHEST"
-    make_study(folder, 6, edge=128)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def pair(shared_hospital: Hospital) -> tuple[Workstation, Workstation]:
-    """A ward where nothing is left waiting by any test, and a sender."""
-    ward, ct = shared_hospital.make("ward-a"), shared_hospital.make("ct-room")
-    introduce(ct, ward, accept="ask")
-    introduce(ward, ct, accept="ask")
-    return ward, ct
-
-
-def offered(ward: Workstation, ct: Workstation, study: Path, *more: str) -> str:
-    transfer = ct.send(ward.name, study, *more)
-    ward.wait_state("inbox", transfer, "offered")
-    return transfer
 
 
 def test_the_check_can_fail(viewer: Viewer) -> None:
@@ -69,12 +48,10 @@ def test_nothing_there_yet(hospital: Hospital, viewer: Viewer) -> None:
     look_at(page, "session-over")
 
 
-def test_the_receiver(
-    pair: tuple[Workstation, Workstation], viewer: Viewer, study: Path, tmp_path: Path
-) -> None:
+def test_the_receiver(pair: Pair, viewer: Viewer, study: Path, tmp_path: Path) -> None:
     ward, ct = pair
     page = viewer.open(ward)
-    transfer = offered(ward, ct, study, "--priority", "stat", "--note", "please look today")
+    transfer = offer((ward, ct), study, "--priority", "stat", "--note", "please look today")
     sees_state(page, transfer, "waiting", "offered")
     look_at(page, "offer")
     press(page, transfer, "Decline", "waiting")
@@ -168,7 +145,7 @@ def tab_to(page: Page, name: str, *, most: int = 60) -> None:
 
 @pytest.mark.parametrize("width", [1600, NARROW])
 def test_by_keyboard_alone(
-    pair: tuple[Workstation, Workstation],
+    pair: Pair,
     viewer: Viewer,
     study: Path,
     tmp_path: Path,
@@ -176,7 +153,7 @@ def test_by_keyboard_alone(
 ) -> None:
     """From the top of the page to the released folder, with Tab, Enter and a path typed."""
     ward, ct = pair
-    transfer = offered(ward, ct, study)
+    transfer = offer((ward, ct), study)
     page = viewer.open(ward, width)
     sees_state(page, transfer, "waiting", "offered")
     tab_to(page, "Skip to what waits for you")
@@ -219,13 +196,13 @@ def in_sight(page: Page, transfer: str, verb: str) -> bool:
 
 @pytest.mark.parametrize("width", [1600, NARROW])
 def test_what_waits_is_in_sight_at_once(
-    pair: tuple[Workstation, Workstation], viewer: Viewer, tmp_path: Path, width: int
+    pair: Pair, viewer: Viewer, tmp_path: Path, width: int
 ) -> None:
     """Without tab, menu or scrolling, also with many studies and a long note."""
     ward, ct = pair
     for number in range(8):
         make_study(tmp_path / "many" / str(number), 6, edge=128, seed=str(number))
-    transfer = offered(ward, ct, tmp_path / "many", "--note", "a long note " * 60)
+    transfer = offer((ward, ct), tmp_path / "many", "--note", "a long note " * 60)
     page = viewer.open(ward, width)
     sees_state(page, transfer, "waiting", "offered")
     picture(page, "first-sight", whole=False)
@@ -234,12 +211,10 @@ def test_what_waits_is_in_sight_at_once(
     ward.cli("inbox", "decline", transfer).ok()
 
 
-def test_words_of_decisions_belong_to_decisions(
-    pair: tuple[Workstation, Workstation], viewer: Viewer, study: Path
-) -> None:
+def test_words_of_decisions_belong_to_decisions(pair: Pair, viewer: Viewer, study: Path) -> None:
     """No other button's name contains them; several cards are told apart by their description."""
     ward, ct = pair
-    first, second = offered(ward, ct, study), offered(ward, ct, study)
+    first, second = offer((ward, ct), study), offer((ward, ct), study)
     page = viewer.open(ward)
     for transfer in (first, second):
         sees_state(page, transfer, "waiting", "offered")
@@ -263,12 +238,10 @@ def test_words_of_decisions_belong_to_decisions(
         ward.cli("inbox", "decline", transfer).ok()
 
 
-def test_nothing_moves_for_who_wants_it_so(
-    pair: tuple[Workstation, Workstation], viewer: Viewer, study: Path
-) -> None:
+def test_nothing_moves_for_who_wants_it_so(pair: Pair, viewer: Viewer, study: Path) -> None:
     ward, ct = pair
     page = viewer.open(ward, reduced_motion="reduce")
-    transfer = offered(ward, ct, study)
+    transfer = offer((ward, ct), study)
     sees_state(page, transfer, "waiting", "offered")
     press(page, transfer, "Decline", "waiting")
     running = "() => document.getAnimations().filter(one => one.playState === 'running').length"

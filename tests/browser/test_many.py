@@ -13,8 +13,9 @@ from bench import speed
 from bench.many import fill
 from examples.study import make_study
 from tests.browser.clicking import sees_state
+from tests.browser.stations import Pair, ward_and_sender
 from tests.browser.viewing import Viewer, picture, ready, region, web_address
-from tests.e2e.harness import Hospital, Workstation, introduce
+from tests.e2e.harness import Hospital
 
 pytestmark = pytest.mark.browser
 
@@ -26,15 +27,9 @@ _ELEMENTS = 6000
 
 
 @pytest.fixture(scope="module")
-def old(
-    shared_hospital: Hospital, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Workstation, Workstation]:
+def old(shared_hospital: Hospital, study: Path) -> Pair:
     """A workstation with 10,000 transfers in its store, and a peer."""
-    ward, ct = shared_hospital.make("ward-a"), shared_hospital.make("ct-room")
-    introduce(ward, ct)
-    introduce(ct, ward)
-    study = tmp_path_factory.mktemp("study") / "CT"
-    make_study(study, 3, edge=128)
+    ward, ct = ward_and_sender(shared_hospital, accept="auto")
     for sender, receiver in ((ct, ward), (ward, ct)):
         sender.wait_state("outbox", sender.send(receiver.name, study), "sealed")
     ward.stop()
@@ -43,7 +38,7 @@ def old(
     return ward, ct
 
 
-def test_opening_it_costs_little(old: tuple[Workstation, Workstation], viewer: Viewer) -> None:
+def test_opening_it_costs_little(old: Pair, viewer: Viewer) -> None:
     ward, ct = old
     page = viewer.context().new_page()
     address = web_address(ward)
@@ -70,7 +65,7 @@ def test_opening_it_costs_little(old: tuple[Workstation, Workstation], viewer: V
     assert len([one for one in answers[before:] if "/v1/" in one.url]) < 8
 
 
-def test_the_oldest_are_found(old: tuple[Workstation, Workstation], viewer: Viewer) -> None:
+def test_the_oldest_are_found(old: Pair, viewer: Viewer) -> None:
     """By patient: all labels are opened, a bounded number for each answer."""
     ward, _ = old
     page = viewer.open(ward)

@@ -13,35 +13,14 @@ from playwright.sync_api import CDPSession, Error, Locator, Page, expect
 
 from examples.study import make_study
 from tests.browser.clicking import back, confirm, dialog, press, sees_state
+from tests.browser.stations import Pair, offer
 from tests.browser.viewing import NARROW, Viewer, card, region, web_address
 from tests.browser.wire import wire_of
-from tests.e2e.harness import Hospital, Workstation, introduce, wait_until
+from tests.e2e.harness import Hospital, wait_until
 
 pytestmark = pytest.mark.browser
 
 _PATIENT = "ROENTGEN"
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("study") / "CT CHEST"
-    make_study(folder, 3, edge=128)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def pair(shared_hospital: Hospital) -> tuple[Workstation, Workstation]:
-    ward, sender = shared_hospital.make("ward-a"), shared_hospital.make("ct-room")
-    introduce(sender, ward)
-    introduce(ward, sender, accept="ask")
-    return ward, sender
-
-
-def offer(pair: tuple[Workstation, Workstation], study: Path) -> str:
-    ward, sender = pair
-    transfer = sender.send("ward-a", study)
-    ward.wait_state("inbox", transfer, "offered")
-    return transfer
 
 
 def button(page: Page, transfer: str, verb: str, where: str) -> Locator:
@@ -63,7 +42,7 @@ def hold_enter(page: Page, count: int = 10) -> None:
     [("Decline", 0, "waiting"), ("Cancel", 1, "active"), ("Accept", 0, "waiting")],
 )
 def test_a_held_key_decides_nothing_in_a_dialog(
-    pair: tuple[Workstation, Workstation],
+    pair: Pair,
     viewer: Viewer,
     study: Path,
     verb: str,
@@ -85,7 +64,7 @@ def test_a_held_key_decides_nothing_in_a_dialog(
 
 
 def test_the_second_click_of_two_meets_no_button_of_a_dialog(
-    pair: tuple[Workstation, Workstation], viewer: Viewer, study: Path
+    pair: Pair, viewer: Viewer, study: Path
 ) -> None:
     """Wherever the dialog comes up: its buttons are not there to be clicked yet."""
     ward, _ = pair
@@ -105,7 +84,7 @@ def test_the_second_click_of_two_meets_no_button_of_a_dialog(
 
 
 @pytest.fixture
-def target(pair: tuple[Workstation, Workstation], tmp_path: Path) -> Iterator[None]:
+def target(pair: Pair, tmp_path: Path) -> Iterator[None]:
     """A place to release into, so that there is a choice beside Accept."""
     pair[0].cli("targets", "add", "pacs", f"folder:{tmp_path}").ok()
     yield
@@ -113,9 +92,7 @@ def target(pair: tuple[Workstation, Workstation], tmp_path: Path) -> Iterator[No
 
 
 @pytest.mark.usefixtures("target")
-def test_what_has_the_focus_is_not_covered(
-    pair: tuple[Workstation, Workstation], viewer: Viewer, study: Path
-) -> None:
+def test_what_has_the_focus_is_not_covered(pair: Pair, viewer: Viewer, study: Path) -> None:
     """The buttons of a card stay at the lower edge, over other controls."""
     ward, _ = pair
     transfer = [offer(pair, study) for _ in range(2)][-1]
@@ -132,7 +109,7 @@ def test_what_has_the_focus_is_not_covered(
 
 
 def test_a_dialog_tells_what_becomes_of_its_transfer(
-    pair: tuple[Workstation, Workstation], viewer: Viewer, study: Path, tmp_path: Path
+    pair: Pair, viewer: Viewer, study: Path, tmp_path: Path
 ) -> None:
     """Its sender takes it back while somebody chooses a folder: nothing is released."""
     ward, sender = pair
@@ -153,9 +130,7 @@ def test_a_dialog_tells_what_becomes_of_its_transfer(
     sees_state(page, transfer, "inbox", "recalled")
 
 
-def test_an_old_tab_does_not_end_a_new_session(
-    pair: tuple[Workstation, Workstation], viewer: Viewer, study: Path
-) -> None:
+def test_an_old_tab_does_not_end_a_new_session(pair: Pair, viewer: Viewer, study: Path) -> None:
     """A tab that the browser had put to sleep hears late that its session is over, and says so."""
     ward, _ = pair
     offer(pair, study)
@@ -342,7 +317,7 @@ def test_an_alarm_says_whom_it_is_about_in_words_of_the_page(
 
 @pytest.mark.parametrize(("width", "height"), [(360, 740), (768, 1024), (1600, 900)])
 def test_alarms_leave_room_for_what_waits(
-    pair: tuple[Workstation, Workstation],
+    pair: Pair,
     viewer: Viewer,
     tmp_path: Path,
     width: int,

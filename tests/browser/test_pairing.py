@@ -4,8 +4,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.clicking import back, confirm, dialog
+from tests.browser.stations import Pair, ward_and_sender
 from tests.browser.viewing import Viewer, picture, region
-from tests.e2e.harness import Hospital, Workstation, introduce
+from tests.e2e.harness import Hospital
 
 pytestmark = pytest.mark.browser
 
@@ -87,16 +88,11 @@ def test_leaving_the_dialog_takes_the_code_back(hospital: Hospital, viewer: View
 
 
 @pytest.fixture
-def known(hospital: Hospital) -> tuple[Workstation, Workstation]:
-    ward, ct = hospital.make("ward-a"), hospital.make("ct-room")
-    introduce(ward, ct, accept="ask")
-    introduce(ct, ward, accept="ask")
-    return ward, ct
+def known(hospital: Hospital) -> Pair:
+    return ward_and_sender(hospital)
 
 
-def test_key_words_are_compared_and_policies_changed(
-    known: tuple[Workstation, Workstation], viewer: Viewer
-) -> None:
+def test_key_words_are_compared_and_policies_changed(known: Pair, viewer: Viewer) -> None:
     ward, ct = known
     page = viewer.open(ward)
     other = viewer.open(ward)  # another person at the same workstation sees it too

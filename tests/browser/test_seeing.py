@@ -8,8 +8,9 @@ from playwright.sync_api import Page, expect
 
 from examples.study import make_study
 from tests.browser.clicking import back, dialog, press, sees_state
+from tests.browser.stations import Pair, ward_and_sender
 from tests.browser.viewing import Viewer, card, picture, region
-from tests.e2e.harness import Hospital, Workstation, introduce, open_pairing, wait_until
+from tests.e2e.harness import Hospital, open_pairing, wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -17,11 +18,9 @@ _PATIENT, _ID = "ROENTGEN^ANNA", "MRN-0042117"
 
 
 @pytest.fixture(scope="module")
-def pair(shared_hospital: Hospital) -> tuple[Workstation, Workstation]:
-    ward, sender = shared_hospital.make("ward-a"), shared_hospital.make("ct-room")
-    introduce(sender, ward)
-    introduce(ward, sender)
-    return ward, sender
+def pair(shared_hospital: Hospital) -> Pair:
+    """A ward that takes what comes, and a sender."""
+    return ward_and_sender(shared_hospital, accept="auto")
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +32,7 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="module")
-def sent(pair: tuple[Workstation, Workstation], studies: tuple[Path, Path]) -> tuple[str, str]:
+def sent(pair: Pair, studies: tuple[Path, Path]) -> tuple[str, str]:
     """Two sealed transfers of two patients."""
     ward, sender = pair
     first, second = (sender.send("ward-a", study) for study in studies)
@@ -43,7 +42,7 @@ def sent(pair: tuple[Workstation, Workstation], studies: tuple[Path, Path]) -> t
 
 
 def test_previews_are_shown_on_request_only(
-    pair: tuple[Workstation, Workstation], sent: tuple[str, str], viewer: Viewer
+    pair: Pair, sent: tuple[str, str], viewer: Viewer
 ) -> None:
     ward, sender = pair
     page, theirs = viewer.open(ward), viewer.open(sender)
@@ -89,9 +88,7 @@ def look_for(page: Page, **fields: str) -> None:
     form.get_by_role("button", name="Search").click()
 
 
-def test_transfers_are_looked_for(
-    pair: tuple[Workstation, Workstation], sent: tuple[str, str], viewer: Viewer
-) -> None:
+def test_transfers_are_looked_for(pair: Pair, sent: tuple[str, str], viewer: Viewer) -> None:
     ward, _ = pair
     page = viewer.open(ward)
     for fields, expected in (
@@ -119,9 +116,7 @@ def test_transfers_are_looked_for(
         expect(cards).to_have_count(0)
 
 
-def test_an_alarm_stands_on_top_until_it_is_acknowledged(
-    pair: tuple[Workstation, Workstation], viewer: Viewer
-) -> None:
+def test_an_alarm_stands_on_top_until_it_is_acknowledged(pair: Pair, viewer: Viewer) -> None:
     """Somebody guesses at a pairing code: told at once, to who sees and to who hears the page."""
     ward, sender = pair
     page, other = viewer.open(ward), viewer.open(ward)
@@ -173,7 +168,7 @@ _NOTICES = """() => {
 
 
 def test_a_notice_of_the_browser_says_nothing_of_patients(
-    pair: tuple[Workstation, Workstation], studies: tuple[Path, Path], viewer: Viewer
+    pair: Pair, studies: tuple[Path, Path], viewer: Viewer
 ) -> None:
     ward, sender = pair
     ward.cli("peers", "set", "ct-room", "accept=ask").ok()
@@ -196,7 +191,7 @@ def test_a_notice_of_the_browser_says_nothing_of_patients(
     ward.cli("inbox", "decline", transfer).ok()
 
 
-def test_who_and_what_this_is(pair: tuple[Workstation, Workstation], viewer: Viewer) -> None:
+def test_who_and_what_this_is(pair: Pair, viewer: Viewer) -> None:
     """Name, peer ID with its code, key words, version, the vault key in clear, room on the disk."""
     ward, _ = pair
     told, status = ward.cli("id").ok().document, ward.cli("status").ok().document

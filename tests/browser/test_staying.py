@@ -8,11 +8,11 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from examples.forwarder import Forwarder
-from examples.study import make_study
 from tests.browser.clicking import press, sees_state
+from tests.browser.stations import Pair, know, offer
 from tests.browser.viewing import Viewer, card, picture, ready, region, web_address
 from tests.browser.wire import wire_of
-from tests.e2e.harness import Hospital, Workstation, introduce, wait_until
+from tests.e2e.harness import Hospital, Workstation, wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -20,27 +20,10 @@ _PATIENT = "ROENTGEN"
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("study") / "CT CHEST"
-    make_study(folder, 4, edge=128)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def pair(shared_hospital: Hospital, study: Path) -> tuple[Workstation, Workstation]:
-    """A receiver with an offer that waits, and its sender."""
-    ward, sender = shared_hospital.make("ward-a"), shared_hospital.make("ct-room")
-    introduce(sender, ward)
-    introduce(ward, sender, accept="ask")
-    offer((ward, sender), study)
-    return ward, sender
-
-
-def offer(pair: tuple[Workstation, Workstation], study: Path) -> str:
-    ward, sender = pair
-    transfer = sender.send("ward-a", study)
-    ward.wait_state("inbox", transfer, "offered")
-    return transfer
+def pair(pair: Pair, study: Path) -> Pair:
+    """With an offer that waits."""
+    offer(pair, study)
+    return pair
 
 
 def shows_data(page: Page) -> None:
@@ -73,8 +56,7 @@ def left_alone(
         ward, sender = hospital.make("ward-a", start=False), hospital.make("ct-room")
         (ward.home / "config.toml").write_text('page-idle = "1 minute"\n')
         ward.start()
-        introduce(sender, ward)
-        introduce(ward, sender, accept="ask")
+        know(ward, sender)
         offer((ward, sender), study)
         page = viewer.open(ward)
         shows_data(page)
@@ -84,7 +66,7 @@ def left_alone(
         hospital.close()
 
 
-def test_the_token_is_gone_at_once(pair: tuple[Workstation, Workstation], viewer: Viewer) -> None:
+def test_the_token_is_gone_at_once(pair: Pair, viewer: Viewer) -> None:
     """Neither in the address nor in the history, and no request has carried it."""
     ward, _ = pair
     address = web_address(ward)
@@ -104,7 +86,7 @@ def test_the_token_is_gone_at_once(pair: tuple[Workstation, Workstation], viewer
     assert cookies == ""  # HttpOnly
 
 
-def test_a_reload_goes_on(pair: tuple[Workstation, Workstation], viewer: Viewer) -> None:
+def test_a_reload_goes_on(pair: Pair, viewer: Viewer) -> None:
     ward, _ = pair
     page = viewer.open(ward)
     shows_data(page)
@@ -114,9 +96,7 @@ def test_a_reload_goes_on(pair: tuple[Workstation, Workstation], viewer: Viewer)
     expect(page.locator("#banner-state")).to_have_text("online")
 
 
-def test_an_address_without_a_token_shows_nothing(
-    pair: tuple[Workstation, Workstation], viewer: Viewer
-) -> None:
+def test_an_address_without_a_token_shows_nothing(pair: Pair, viewer: Viewer) -> None:
     """In a fresh browser, and in another tab of one that has a session."""
     ward, _ = pair
     open_one = viewer.open(ward)
@@ -133,9 +113,7 @@ def test_an_address_without_a_token_shows_nothing(
     shows_data(open_one)
 
 
-def test_seven_tabs_are_all_live(
-    pair: tuple[Workstation, Workstation], viewer: Viewer, study: Path
-) -> None:
+def test_seven_tabs_are_all_live(pair: Pair, viewer: Viewer, study: Path) -> None:
     """A browser opens six connections to an address; one tab reads the events for all."""
     ward, _ = pair
     context = viewer.context()
@@ -156,9 +134,7 @@ def test_seven_tabs_are_all_live(
     assert len([url for url in asked if url.endswith("/v1/events")]) == 2
 
 
-def test_the_end_of_a_session_closes_every_tab(
-    pair: tuple[Workstation, Workstation], viewer: Viewer
-) -> None:
+def test_the_end_of_a_session_closes_every_tab(pair: Pair, viewer: Viewer) -> None:
     ward, _ = pair
     viewer.faults.expect(401)
     context = viewer.context()
@@ -184,9 +160,7 @@ def test_the_end_of_a_session_closes_every_tab(
     shows_nothing(tabs[2])
 
 
-def test_a_dialog_is_gone_with_the_session(
-    pair: tuple[Workstation, Workstation], viewer: Viewer
-) -> None:
+def test_a_dialog_is_gone_with_the_session(pair: Pair, viewer: Viewer) -> None:
     ward, _ = pair
     viewer.faults.expect(401)  # a sign of life that came too late
     context = viewer.context()
@@ -199,9 +173,7 @@ def test_a_dialog_is_gone_with_the_session(
     expect(one.locator("dialog")).to_have_count(0)
 
 
-def test_a_new_address_goes_on_in_the_same_tab(
-    pair: tuple[Workstation, Workstation], viewer: Viewer
-) -> None:
+def test_a_new_address_goes_on_in_the_same_tab(pair: Pair, viewer: Viewer) -> None:
     ward, _ = pair
     page = viewer.open(ward)
     page.get_by_role("button", name="End session").click()
@@ -220,9 +192,7 @@ def tunnelled(viewer: Viewer, ward: Workstation, tunnel: Forwarder) -> Page:
     return page
 
 
-def test_a_lost_connection_comes_back_by_itself(
-    pair: tuple[Workstation, Workstation], viewer: Viewer, study: Path
-) -> None:
+def test_a_lost_connection_comes_back_by_itself(pair: Pair, viewer: Viewer, study: Path) -> None:
     ward, _ = pair
     with Forwarder(("127.0.0.1", wire_of(ward).port)) as tunnel:
         page = tunnelled(viewer, ward, tunnel)
@@ -245,10 +215,8 @@ def test_the_end_of_the_daemon_closes_the_page(
     hospital: Hospital, viewer: Viewer, study: Path
 ) -> None:
     ward, sender = hospital.make("ward-b"), hospital.make("ct-room")
-    introduce(sender, ward)
-    introduce(ward, sender, accept="ask")
-    transfer = sender.send("ward-b", study)
-    ward.wait_state("inbox", transfer, "offered")
+    know(ward, sender)
+    offer((ward, sender), study)
     viewer.faults.expect(401, outages=True)
     page = viewer.open(ward)
     shows_data(page)
@@ -268,9 +236,7 @@ def idle_for(page: Page, seconds: int) -> None:
     page.clock.fast_forward(seconds * 1000)
 
 
-def test_nobody_there_hides_everything_at_once(
-    pair: tuple[Workstation, Workstation], viewer: Viewer
-) -> None:
+def test_nobody_there_hides_everything_at_once(pair: Pair, viewer: Viewer) -> None:
     """By the page's own clock, though events go on coming; a key or the mouse counts."""
     ward, _ = pair
     context: BrowserContext = viewer.context()
@@ -298,9 +264,7 @@ def test_the_daemon_ends_what_nobody_uses(left_alone: tuple[Page, float]) -> Non
     shows_nothing(page, "nobody used it")
 
 
-def test_cards_are_kept_while_the_page_is_patched(
-    pair: tuple[Workstation, Workstation], viewer: Viewer, study: Path
-) -> None:
+def test_cards_are_kept_while_the_page_is_patched(pair: Pair, viewer: Viewer, study: Path) -> None:
     """An element that somebody may be clicking on is never replaced by an event."""
     ward, _ = pair
     first = offer(pair, study)
