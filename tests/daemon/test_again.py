@@ -247,11 +247,9 @@ async def test_what_a_resumed_transfer_had_is_known_to_the_last_byte(
         await b.until(first, State.RECEIVING)
         await a.wire.wait_sent(a.wire.hold_at)
         await until(lambda: ranges_bytes(b.missing(first)) < 20 * limits.MIB, "a group")
-        a.wire.down = True
-        await a.wire.cut()
+        await a.wire.sever()
         await a.stop()
-        a.wire.go()
-        a.wire.down = False
+        a.wire.mend()
         await it.start(a)
         await a.until(first, State.SEALED)
         copied = tmp_path / "copied" / "jane"

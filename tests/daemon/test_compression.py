@@ -233,9 +233,7 @@ async def test_compressed_without_the_feature_ends_the_link(tmp_path: Path, who:
         await puppet.meet(b)
         parcel = compressible(3 * MIB)
         offer = puppet.offer(b, parcel)
-        async with puppet.offering(b, offer) as talk:
-            await talk.pages(parcel.entries)
-            await talk.needed()
+        async with puppet.asked(b, offer, parcel) as talk:
             chunk = parcel.chunks[0]
             said = parcel.digest(0, chunk)
             await talk.packed(0, len(chunk), said, zstandard.compress(chunk, 1))
@@ -272,9 +270,7 @@ async def test_what_does_not_decompress_ends_the_link(
         parcel = compressible(3 * MIB)
         offer = puppet.offer(b, parcel)
         body = HOSTILE[how](parcel.chunks[1])
-        async with puppet.offering(b, offer) as talk:
-            await talk.pages(parcel.entries)
-            await talk.needed()
+        async with puppet.asked(b, offer, parcel) as talk:
             tracemalloc.start()
             chunk = parcel.chunks[1]
             await talk.packed(1, len(chunk), parcel.digest(1, chunk), body, packing)
@@ -296,9 +292,7 @@ async def test_other_bytes_of_the_right_length_fail_the_transfer(tmp_path: Path)
         await puppet.meet(b)
         parcel = compressible(3 * MIB)
         offer = puppet.offer(b, parcel)
-        async with puppet.offering(b, offer) as talk:
-            await talk.pages(parcel.entries)
-            await talk.needed()
+        async with puppet.asked(b, offer, parcel) as talk:
             said = parcel.digest(1, parcel.chunks[1])
             await talk.packed(1, MIB, said, frame_of(pixels(MIB, seed=9)))
             answer = await talk.next()

@@ -97,9 +97,7 @@ async def test_other_bytes_in_a_claimed_place_are_never_sealed(tmp_path: Path) -
     async with visited(tmp_path) as (_, b, puppet):
         parcel = Parcel.of(2 * MIB)
         offer = puppet.offer(b, parcel)
-        async with puppet.offering(b, offer) as talk:
-            await talk.pages(parcel.entries)
-            await talk.needed()
+        async with puppet.asked(b, offer, parcel) as talk:
             await talk.chunks(parcel, [1])
             await until(lambda: 1 in b.journalled(id_of(offer)))
         await b.until(id_of(offer), State.PAUSED)
@@ -128,9 +126,7 @@ async def test_a_chunk_that_was_not_asked_for_ends_the_link(tmp_path: Path, when
     async with visited(tmp_path) as (_, b, puppet):
         parcel = Parcel.of(2 * MIB)
         offer = puppet.offer(b, parcel)
-        async with puppet.offering(b, offer) as talk:
-            await talk.pages(parcel.entries)
-            await talk.needed()
+        async with puppet.asked(b, offer, parcel) as talk:
             await talk.chunks(parcel, [1])
             if when == "when it is done":
                 await until(lambda: b.missing(id_of(offer)) == [(0, 1), (2, 3)])

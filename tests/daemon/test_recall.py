@@ -284,8 +284,7 @@ async def test_a_cancel_that_crosses_the_release_is_an_alarm(tmp_path: Path) -> 
         transfer = await sealed(it, a, b)
         await until(lambda: b.pending(a) == 0)
         for wire in (a.wire, b.wire):
-            wire.down = True
-            await wire.cut()
+            await wire.sever()
         await b.released(transfer, tmp_path / "out")
         with a.station.store.write() as tx:  # as if it had been cancelled before the receipt
             tx.execute("UPDATE transfers SET state = 'cancelled', sealed_ms = NULL")
@@ -369,10 +368,8 @@ async def test_a_recall_of_what_was_discarded_meanwhile_is_answered(tmp_path: Pa
     async with pair_of(tmp_path) as (it, a, b):
         transfer = await sealed(it, a, b)
         await until(lambda: b.pending(a) == 0)
-        a.wire.down = True
-        b.wire.down = True
-        await a.wire.cut()
-        await b.wire.cut()
+        await a.wire.sever()
+        await b.wire.sever()
         await b.desk.discard(ANNA, transfer)
         await a.desk.recall(ANNA, transfer, "")
         a.wire.down = b.wire.down = False

@@ -94,8 +94,7 @@ async def test_a_lost_link_is_shown_on_both_sides_with_how_far_it_is(tmp_path: P
     async with pair_of(tmp_path) as (it, a, b):
         transfer = await halfway(it, a, b, 24 * MIB, 16 * MIB)
         await until(lambda: ranges_bytes(b.missing(transfer)) < 12 * MIB, "a group")
-        a.wire.down = True
-        await a.wire.cut()
+        await a.wire.sever()
         await b.until(transfer, State.PAUSED)
         await a.until(transfer, State.WAITING)
         assert b.reason(transfer) == "link-lost"
@@ -115,13 +114,11 @@ async def test_stopped_in_the_middle_and_started_again(tmp_path: Path, side: str
     async with pair_of(tmp_path) as (it, a, b):
         transfer = await halfway(it, a, b, 48 * MIB, 32 * MIB)
         await until(lambda: ranges_bytes(b.missing(transfer)) < 30 * MIB, "a group")
-        a.wire.down = True
-        await a.wire.cut()
+        await a.wire.sever()
         moving = {"sender": [a], "receiver": [b], "both": [a, b]}[side]
         for each in moving:
             await each.stop()
-        a.wire.go()
-        a.wire.down = False
+        a.wire.mend()
         left, before = ranges_bytes(b.missing(transfer)) if b not in moving else None, a.wire.sent
         for each in moving:
             await it.start(each)
@@ -157,11 +154,9 @@ async def test_the_sender_lost_its_digests_and_reads_them_again(tmp_path: Path) 
     async with pair_of(tmp_path) as (it, a, b):
         transfer = await halfway(it, a, b, 24 * MIB, 16 * MIB)
         await until(lambda: ranges_bytes(b.missing(transfer)) < 12 * MIB, "a group")
-        a.wire.down = True
-        await a.wire.cut()
+        await a.wire.sever()
         await a.stop()
-        a.wire.go()
-        a.wire.down = False
+        a.wire.mend()
         await it.start(a)
         with a.station.store.write() as tx:
             tx.execute("DELETE FROM journal")
@@ -172,8 +167,7 @@ async def test_the_sender_lost_its_digests_and_reads_them_again(tmp_path: Path) 
 async def test_a_damaged_part_fails_and_says_so(tmp_path: Path, damage: str) -> None:
     async with pair_of(tmp_path) as (it, a, b):
         transfer = await halfway(it, a, b, 24 * MIB, 16 * MIB)
-        a.wire.down = True
-        await a.wire.cut()
+        await a.wire.sever()
         await b.stop()
         part = b.home.part(transfer)
         if damage == "gone":
@@ -182,8 +176,7 @@ async def test_a_damaged_part_fails_and_says_so(tmp_path: Path, damage: str) -> 
             content = bytearray(part.read_bytes())
             content[40:41] = b"?"
             part.write_bytes(content)
-        a.wire.go()
-        a.wire.down = False
+        a.wire.mend()
         await it.start(b)
         await a.until(transfer, State.FAILED)
         await b.until(transfer, State.FAILED)

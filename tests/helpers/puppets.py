@@ -154,6 +154,14 @@ class Puppet:
             await talk.link.send(offer)
             yield talk
 
+    @asynccontextmanager
+    async def asked(self, it: Workstation, offer: Offer, parcel: Parcel) -> AsyncIterator["Talk"]:
+        """Hold one up to the ranges that are missing there: chunks may follow."""
+        async with self.offering(it, offer) as talk:
+            await talk.pages(parcel.entries)
+            await talk.needed()
+            yield talk
+
     # --- being called ---------------------------------------------------------------------
 
     async def listen(self, nursery: trio.Nursery) -> None:

@@ -109,10 +109,20 @@ class Wire:
         for stream in tuple(self.streams):
             await stream.aclose()
 
+    async def sever(self) -> None:
+        """Cut all connections, and let no new one come about."""
+        self.down = True
+        await self.cut()
+
     def go(self) -> None:
         """End a hold."""
         self.hold_at = None
         self._change.set()
+
+    def mend(self) -> None:
+        """End a hold, and let connections come about again."""
+        self.go()
+        self.down = False
 
     async def wait_sent(self, count: int) -> None:
         """Wait until so many bytes have passed."""
