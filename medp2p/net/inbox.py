@@ -58,11 +58,11 @@ class Inbox:
         """Return the chunks that are first now, without waiting; WORK_CHUNKS - 1 at most."""
         chunks: list[ReceivedChunk] = []
         while self._items and len(chunks) < limits.WORK_CHUNKS - 1:
-            if not isinstance(self._items[0], ReceivedChunk):
+            first = self._items[0]
+            if not isinstance(first, ReceivedChunk):
                 break
-            chunk = self._pop()
-            assert isinstance(chunk, ReceivedChunk)  # noqa: S101 - told to mypy
-            chunks.append(chunk)
+            self._pop()
+            chunks.append(first)
         return chunks
 
     def close(self) -> None:
