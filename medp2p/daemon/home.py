@@ -33,6 +33,17 @@ class Home:
 
     path: Path
 
+    def holds(self, path: bytes | str | Path) -> bool:
+        """Tell whether a path is the home or leads into it, through whatever links. Blocks."""
+        home = os.fsencode(os.path.realpath(self.path))
+        real = os.fsencode(os.path.realpath(path))
+        return os.path.commonpath([real, home]) == home
+
+    def folders(self) -> frozenset[tuple[int, int]]:
+        """Return device and inode of the home and its folders, which other names may lead to."""
+        found = (os.stat(one) for one in (self.path, self.keys, self.vault, self.run))
+        return frozenset((one.st_dev, one.st_ino) for one in found)
+
     @property
     def config_file(self) -> Path:
         """Settings, written by people."""

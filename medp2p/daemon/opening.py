@@ -205,8 +205,7 @@ async def release(
 
 def _refuse_home(station: Station, target: bytes) -> None:
     """Clear images must not lie in the home, whatever links lead there."""
-    home = os.fsencode(station.home.path)
-    if os.path.isabs(target) and os.path.commonpath([os.path.realpath(target), home]) == home:
+    if os.path.isabs(target) and station.home.holds(target):
         raise ReleaseError("the home itself is no place to release into")
 
 

@@ -19,6 +19,7 @@ from medp2p.daemon.labels import label_view, patient_view
 from medp2p.daemon.live import Bell
 from medp2p.daemon.parts import Part, Wishes, make_parts, without
 from medp2p.daemon.station import Station
+from medp2p.daemon.walking import walk
 from medp2p.dicom.patients import Item
 from medp2p.errors import (
     CheckRefusedError,
@@ -35,7 +36,7 @@ from medp2p.model import (
 )
 from medp2p.net.guard import bug_text
 from medp2p.parcel.heads import Heads
-from medp2p.parcel.scan import Scan, scan
+from medp2p.parcel.scan import Scan
 from medp2p.vault import peers
 from medp2p.vault.peers import PeerRow
 from medp2p.vault.store import Tx
@@ -180,13 +181,12 @@ class Scans:
         def progress(files: int, file_bytes: int) -> None:
             token.run_sync_soon(note, files, file_bytes, idempotent=False)
 
+        def cancelled() -> bool:
+            return station.stopping or job.id not in self._jobs
+
         try:
             found = await trio.to_thread.run_sync(
-                scan,
-                paths,
-                progress,
-                lambda: station.stopping or job.id not in self._jobs,
-                limiter=station.walk_limiter,
+                walk, station, paths, progress, cancelled, limiter=station.walk_limiter
             )
             if job.earlier is not None:
                 found = job.earlier.only(found)

@@ -32,9 +32,7 @@ def add(tx: Tx, station: Station, actor: Actor, name: str, target: str) -> Json:
     place = policy.parse_setting("release", target)
     if not place.startswith("folder:"):
         raise UsageError("a target is folder:DIR")
-    folder = os.path.realpath(place.removeprefix("folder:"))
-    home = os.path.realpath(station.home.path)
-    if os.path.commonpath([folder, home]) == home:
+    if station.home.holds(place.removeprefix("folder:")):
         raise ReleaseError("the home itself is no place to release into")
     row = TargetRow(
         name=name,

@@ -39,7 +39,8 @@ class Skipped:
 
     Attributes:
         path: As an entry's path would be.
-        why: "symlink", "socket", "fifo", "device", "unreadable", "vanished" or "long-path".
+        why: "symlink", "socket", "fifo", "device", "unreadable", "vanished", "long-path" or
+            "medp2p-home": our own keys and database.
     """
 
     path: bytes

@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from medp2p import limits
 from medp2p.errors import SourceError, TransferAbortedError
@@ -35,6 +35,7 @@ def scan(
     paths: Sequence[bytes],
     progress: Callable[[int, int], None] = lambda files, file_bytes: None,
     cancelled: Callable[[], bool] = lambda: False,
+    apart: Collection[tuple[int, int]] = (),
 ) -> Scan:
     """Walk over the selected paths. Blocking; runs in a worker thread.
 
@@ -42,6 +43,7 @@ def scan(
         paths: Files and folders as typed; each is sent under its own last name.
         progress: Called now and then with the files and bytes found so far.
         cancelled: Asked now and then.
+        apart: Device and inode of folders that are never walked, by whatever name: ours.
 
     Raises:
         SourceError: The selection makes no sense (see `find_roots`), a selected path itself
@@ -51,7 +53,7 @@ def scan(
     roots = find_roots(paths)
     folders = Folders(roots, limits.READER_FOLDERS)
     try:
-        walk = _Walk(roots, folders, progress, cancelled)
+        walk = _Walk(roots, folders, progress, cancelled, apart)
         for number in range(len(roots)):
             walk.walk_root(number)
     finally:
@@ -68,7 +70,9 @@ class _Walk:
         folders: Folders,
         progress: Callable[[int, int], None],
         cancelled: Callable[[], bool],
+        apart: Collection[tuple[int, int]],
     ) -> None:
+        self._apart = apart
         self._roots, self._folders = roots, folders
         self._progress, self._cancelled = progress, cancelled
         self._entries: list[Entry] = []
@@ -140,9 +144,10 @@ class _Walk:
             return False
         try:
             found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-            if stat.S_ISDIR(found.st_mode):
+            ours = (found.st_dev, found.st_ino) in self._apart
+            if stat.S_ISDIR(found.st_mode) and not ours:
                 return True
-            why = _special(found.st_mode)
+            why = "medp2p-home" if ours else _special(found.st_mode)
             if why is None and not os.access(name, os.R_OK, dir_fd=descriptor, effective_ids=True):
                 why = "unreadable"
         except OSError as error:

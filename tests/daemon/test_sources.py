@@ -9,7 +9,9 @@ import pytest
 
 from medp2p import limits
 from medp2p.model import State
+from medp2p.parcel.scan import scan
 from tests.helpers.stations import (
+    ANNA,
     Lab,
     Workstation,
     pair_of,
@@ -158,3 +160,46 @@ async def test_another_file_in_the_place_of_a_confirmed_one_is_not_sent(
         view = await a.desk.transfer("out", transfer, entries=False)
         assert view["error"]["code"] == "source-changed"
         assert NAME in view["error"]["text"]
+
+
+# --- what is never sent ---------------------------------------------------------------------
+
+
+async def refused(a: Workstation, path: Path) -> dict[str, str]:
+    view = await a.desk.scan(ANNA, "b", [os.fsencode(path)])
+    while view["state"] == "scanning":
+        view = await a.desk.scan_state(view["scan"], wait=True)
+    assert view["state"] == "failed", view
+    error: dict[str, str] = view["error"]
+    return error
+
+
+@pytest.mark.parametrize("inner", ["", "keys", "keys/vault.key", "store.db", "vault"])
+async def test_our_own_keys_are_nothing_to_send(tmp_path: Path, inner: str) -> None:
+    """Neither the home nor anything in it, whatever name leads there."""
+    (tmp_path / "elsewhere").symlink_to(tmp_path)
+    async with pair_of(tmp_path) as (_, a, _b):
+        name = a.home.path.relative_to(tmp_path)
+        for top in (tmp_path, tmp_path / "elsewhere"):
+            assert "its keys lie there" in (await refused(a, top / name / inner))["text"]
+
+
+async def test_a_folder_that_holds_the_home_goes_without_it(tmp_path: Path) -> None:
+    async with pair_of(tmp_path) as (_, a, _b):
+        view = await a.desk.scan(ANNA, "b", [os.fsencode(a.home.path.parent)])
+        while view["state"] == "scanning":
+            view = await a.desk.scan_state(view["scan"], wait=True)
+        assert {one["why"] for one in view["skipped"]} == {"medp2p-home"}
+
+
+def test_a_home_is_known_by_device_and_inode(tmp_path: Path) -> None:
+    """A mount shows it under a name that resolves to itself."""
+    home = tmp_path / "home"
+    (home / "keys").mkdir(parents=True)
+    (home / "keys" / "vault.key").write_bytes(b"secret")
+    (tmp_path / "shown").mkdir()
+    (tmp_path / "shown" / "keys").symlink_to(home / "keys")
+    ours = {(one.st_dev, one.st_ino) for one in (home.stat(), (home / "keys").stat())}
+    found = scan([os.fsencode(tmp_path)], apart=ours)
+    assert [one.why for one in found.skipped] == ["medp2p-home", "symlink"]
+    assert not [one for one in found.entries if b"key" in one.path]
