@@ -11,6 +11,8 @@ from medp2p.model import State
 from tests.daemon.test_releasing import study
 from tests.helpers.stations import Lab, lab, pair_of, until
 
+pytestmark = pytest.mark.usefixtures("no_grace")
+
 
 async def test_a_bug_in_one_look_ends_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -36,6 +36,8 @@ from tests.helpers.stations import (
     until,
 )
 
+pytestmark = pytest.mark.usefixtures("no_grace")
+
 BLOCKS = ["mixed-patients", "study-two-patients", "same-instance"]
 JANE = {"patient_id": "123456", "birth_date": "1970-02-03"}
 
