@@ -13,6 +13,8 @@ COMPRESSION_SAMPLE_PIECES = 8
 COMPRESSION_SAMPLE_BYTES = 8 * KIB
 #: Window that a frame may ask for: that of a whole chunk. Bounds the memory of the decoder.
 COMPRESSION_WINDOW_BYTES = 1 * MIB
+#: Blocks of a frame: a chunk fills 8, and encoders may split each of them some times.
+COMPRESSION_BLOCKS = 1024
 #: Chunks that a finding about the content holds for before it is looked at again: that it shrinks,
 #: and at most that it does not (one more each time).
 COMPRESSION_KEEP_CHUNKS = 8

@@ -20,6 +20,11 @@ from medp2p.proto.frames import Packing
 
 #: First bytes of a zstd frame. A skippable frame, which holds nothing, has others.
 _MAGIC: Final = b"\x28\xb5\x2f\xfd"
+_BLOCK_HEADER_BYTES: Final = 3
+_CHECKSUM_BYTES: Final = 4
+#: Kinds of blocks: one byte that is repeated, and one that no encoder may write.
+_REPEATED: Final = 1
+_RESERVED: Final = 3
 
 
 class Packer:
@@ -123,12 +128,10 @@ class Unpacker:
             self._planes = bytearray(limits.CHUNK_BYTES)
         target = self._planes if planes else out
         try:
-            reader = self._zstd.stream_reader(packed, read_across_frames=True)
-            count = reader.readinto(memoryview(target)[:length])
-            more = reader.readinto(bytearray(1)) if count == length else 0
+            count = self._zstd.stream_reader(packed).readinto(memoryview(target)[:length])
         except (zstandard.ZstdError, MemoryError):
             raise RemoteProtocolError("compressed chunk that is damaged") from None
-        if count != length or more:
+        if count != length:
             raise RemoteProtocolError("compressed chunk of another length than it says")
         if planes:
             half = (length + 1) // 2
@@ -137,7 +140,7 @@ class Unpacker:
 
 
 def _check_frame(packed: memoryview, length: int) -> None:
-    """Look at a frame's header before any memory is given for it.
+    """Look at a frame's header and its length before any memory is given for it.
 
     Raises:
         RemoteProtocolError: It may not be decoded.
@@ -152,3 +155,24 @@ def _check_frame(packed: memoryview, length: int) -> None:
         raise RemoteProtocolError("compressed chunk of another length than it says")
     if frame.window_size > limits.COMPRESSION_WINDOW_BYTES or frame.dict_id:
         raise RemoteProtocolError("compressed chunk out of bounds")
+    if _frame_length(packed, frame.has_checksum) != len(packed):
+        raise RemoteProtocolError("compressed chunk that is not one zstd frame")
+
+
+def _frame_length(packed: memoryview, has_checksum: bool) -> int:
+    """Return where a frame ends as the headers of its blocks say; 0 if they make no sense.
+
+    The decoder stops at the end of a frame without a word about what follows.
+
+    Source: RFC 8878, 3.1.1.2.
+    """
+    at = zstandard.frame_header_size(packed)
+    for _ in range(limits.COMPRESSION_BLOCKS):
+        header = int.from_bytes(packed[at : at + _BLOCK_HEADER_BYTES], "little")
+        last, kind, size = header & 1, header >> 1 & 3, header >> 3
+        at += _BLOCK_HEADER_BYTES + (1 if kind == _REPEATED else size)
+        if kind == _RESERVED or at > len(packed):
+            break
+        if last:
+            return at + (_CHECKSUM_BYTES if has_checksum else 0)
+    return 0

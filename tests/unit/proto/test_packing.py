@@ -1,6 +1,7 @@
 import contextlib
 import random
 import tracemalloc
+from collections.abc import Callable
 
 import pytest
 import zstandard
@@ -164,6 +165,13 @@ HOSTILE: dict[str, bytes] = {
     "cut in half": GOOD[: len(GOOD) // 2],
     "junk behind": GOOD + b"junk",
     "twice": GOOD + GOOD,
+    "skippable behind": GOOD + SKIPPABLE,
+    "an empty frame behind": GOOD + frame(b"", compression_level=1),
+    "an empty frame without size behind": GOOD + zstandard.ZstdCompressor().compressobj().flush(),
+    "many empty blocks": GOOD[: zstandard.frame_header_size(GOOD)] + bytes(3 * 100_000)
+    + GOOD[zstandard.frame_header_size(GOOD) :],
+    "a block of a kind that is kept for later": GOOD[: zstandard.frame_header_size(GOOD)]
+    + b"\x06\0\0" + GOOD[zstandard.frame_header_size(GOOD) :],
     "skippable before": SKIPPABLE + GOOD,
     "skippable alone": SKIPPABLE,
     "gzip": b"\x1f\x8b" + GOOD,
@@ -192,6 +200,21 @@ def test_refused(name: str, packing: Packing) -> None:
     finally:
         tracemalloc.stop()
     assert unpacked(GOOD, len(PLAIN), Packing.ZSTD) == PLAIN
+
+
+def test_a_checksum_is_part_of_the_frame() -> None:
+    made = zstandard.ZstdCompressor(write_checksum=True).compress(PLAIN)
+    assert unpacked(made, len(PLAIN), Packing.ZSTD) == PLAIN
+    with pytest.raises(RemoteProtocolError):
+        unpacked(made[:-1], len(PLAIN), Packing.ZSTD)
+
+
+@pytest.mark.parametrize("level", [1, 3, 19])
+@pytest.mark.parametrize("kind", [bytes, image, random.Random(7).randbytes])
+def test_whole_chunks_of_other_encoders_are_taken(level: int, kind: Callable[[int], bytes]) -> None:
+    """Blocks that are stored, repeated and compressed."""
+    plain = kind(CHUNK)
+    assert unpacked(frame(plain, compression_level=level), CHUNK, Packing.ZSTD) == plain
 
 
 def test_a_window_within_bounds_is_taken() -> None:
