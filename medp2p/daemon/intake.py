@@ -23,6 +23,7 @@ from medp2p.errors import (
 )
 from medp2p.layout import Bytes, Layout
 from medp2p.model import ENDED
+from medp2p.net.buffers import free
 from medp2p.net.link import Link, ReceivedChunk
 from medp2p.proto.frames import PACKING_FEATURE, Packing
 from medp2p.proto.messages import Commit, Progress
@@ -146,8 +147,20 @@ class Intake:
         journal.done(tx, self.transfer, indexes)
 
     async def _work(self, work: trio.MemoryReceiveChannel[list[ReceivedChunk]]) -> None:
-        plain = bytearray(limits.CHUNK_BYTES)
-        scratch = memoryview(bytearray(sealed_bytes(limits.CHUNK_BYTES)))
+        plain, sealed = bytearray(limits.CHUNK_BYTES), bytearray(sealed_bytes(limits.CHUNK_BYTES))
+        try:
+            with memoryview(sealed) as scratch:
+                await self._work_in(work, plain, scratch)
+        finally:
+            free(plain)
+            free(sealed)
+
+    async def _work_in(
+        self,
+        work: trio.MemoryReceiveChannel[list[ReceivedChunk]],
+        plain: bytearray,
+        scratch: memoryview,
+    ) -> None:
         unpacker = Unpacker()
         async with work:
             async for group in work:

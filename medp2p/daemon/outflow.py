@@ -10,7 +10,7 @@ import trio
 
 from medp2p import digest, limits
 from medp2p.daemon.compressing import Pace
-from medp2p.daemon.packing import ChunkPacking, Packed, Room
+from medp2p.daemon.packing import ChunkPacking, Packed, Room, rooms
 from medp2p.daemon.scheduler import ChunkScheduler
 from medp2p.daemon.station import Station
 from medp2p.errors import MedP2PError, SourceChangedError, SourceError
@@ -92,7 +92,8 @@ class Outflow:
         """
         station = self.station
         self._known = await station.read(journal.digest_map, self.transfer)
-        await self._pump(ChunkScheduler(ranges))
+        with rooms() as idle:
+            await self._pump(ChunkScheduler(ranges), idle)
         await self._journal()
         await self._hash_the_rest()
         await self._read_the_rest()
@@ -115,11 +116,11 @@ class Outflow:
 
     # --- one chunk --------------------------------------------------------------------
 
-    async def _pump(self, scheduler: ChunkScheduler) -> None:
-        """Keep a few worker calls going; frames leave in the order of the scheduler."""
-        idle_in, idle_out = trio.open_memory_channel[Room](limits.WORKERS)
-        for _ in range(limits.WORKERS):
-            idle_in.send_nowait(Room(bytearray(limits.CHUNK_BYTES)))
+    async def _pump(self, scheduler: ChunkScheduler, idle: list[Room]) -> None:
+        """Keep a worker call going in each room; frames leave in the order of the scheduler."""
+        idle_in, idle_out = trio.open_memory_channel[Room](len(idle))
+        for room in idle:
+            idle_in.send_nowait(room)
         failed: list[MedP2PError] = []
 
         async def work(group: list[_Job], room: Room) -> None:

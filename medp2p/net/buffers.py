@@ -1,9 +1,17 @@
 """A bounded pool of equal buffers, reused: fresh megabytes cost page faults each time."""
 
+from contextlib import suppress
+
 import trio
 
 from medp2p import limits
 from medp2p.errors import LocalProtocolError
+
+
+def free(buffer: bytearray) -> None:
+    """Free the memory of a buffer, whoever still refers to it; one in use by a thread is left."""
+    with suppress(BufferError):
+        buffer.clear()
 
 
 class Budget:
@@ -48,7 +56,7 @@ class BufferPool:
         self.size_bytes = size_bytes
         self.budget = Budget(count) if budget is None else budget
         self._count = count
-        self._lent: set[int] = set()
+        self._lent: dict[int, bytearray] = {}
         self._closed = False
 
     @property
@@ -91,7 +99,7 @@ class BufferPool:
         """
         if id(buffer) not in self._lent:
             raise LocalProtocolError("buffer released twice")
-        self._lent.remove(id(buffer))
+        del self._lent[id(buffer)]
         if not self._closed:
             self.budget.free.append(buffer)
             self.budget.give_back(1)
@@ -103,9 +111,19 @@ class BufferPool:
             self.budget.give_back(len(self._lent))
             self.budget.rest()
 
+    def drop(self) -> None:
+        """Close, and free the memory of what is still out, for nobody will use it any more.
+
+        Tasks that ended by an error are kept for a while by the errors of each other, and with
+        them whatever they held, until the garbage collector happens to look at old objects.
+        """
+        self.close()
+        for buffer in self._lent.values():
+            free(buffer)
+
     def _lend(self) -> bytearray:
         self.budget.left -= 1
         free = self.budget.free
         buffer = free.pop() if free else bytearray(self.size_bytes)
-        self._lent.add(id(buffer))
+        self._lent[id(buffer)] = buffer
         return buffer

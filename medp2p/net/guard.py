@@ -45,6 +45,24 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
     return leaves
 
 
+def forget_frames(error: BaseException) -> None:
+    """Let go of what the functions held that an error has passed through.
+
+    An error that is kept (a link tells each of its users the same one) keeps their frames, and
+    these keep it, until the garbage collector happens to look at old objects.
+    """
+    pending, seen = [error], set[int]()
+    while pending:
+        one = pending.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        traceback.clear_frames(one.__traceback__)
+        pending += [other for other in (one.__context__, one.__cause__) if other is not None]
+        if isinstance(one, BaseExceptionGroup):
+            pending += one.exceptions
+
+
 async def guard(what: str, work: Callable[[], Awaitable[None]], on_bug: Callable[[], None]) -> None:
     """Run work; log how it failed, instead of raising.
 
@@ -63,6 +81,8 @@ async def guard(what: str, work: Callable[[], Awaitable[None]], on_bug: Callable
                 log.info("%s ended: %s", what, error)
             elif isinstance(error, MedP2PError):
                 log.info("%s ended: %s", what, error.code)
+        forget_frames(group)
     except* Exception as group:  # noqa: BLE001 - the edge
         on_bug()
         log.error("bug in %s: %s", what, bug_text(group))
+        forget_frames(group)

@@ -71,6 +71,10 @@ class Inbox:
         self._takers.unpark_all()
         self._putters.unpark_all()
 
+    def drop(self) -> None:
+        """Forget what nobody will take any more, and its memory."""
+        self._items.clear()
+
     def _pop(self) -> Message | ReceivedChunk:
         item = self._items.popleft()
         if not self._items:

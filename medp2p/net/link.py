@@ -351,6 +351,9 @@ class Link:
             except MedP2PError as error:
                 self._error = error
         self._end(LinkLostError("the link is closed"))
+        self._queue.drop()
+        self._inbox.drop()
+        self._source.drop()
         await self.stream.aclose()
 
     async def _say_last(self, *, goodbye: bool) -> None:

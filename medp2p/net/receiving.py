@@ -134,6 +134,10 @@ class FrameSource:
         """Let a task that waits for a buffer go."""
         self._pool.close()
 
+    def drop(self) -> None:
+        """Free the memory of chunks that nobody will open any more."""
+        self._pool.drop()
+
     async def _take(self, view: memoryview) -> int:
         """Read a beginning of the view, 1 byte at least: any byte is a sign of life."""
         self.waiting_since = since = trio.current_time()

@@ -318,5 +318,12 @@ class SendQueue:
         self._room.unpark_all()
         self._places.unpark_all()
 
+    def drop(self) -> None:
+        """Forget what will not leave any more, and its memory."""
+        for frame in self._frames:
+            frame.rest = None
+        self._frames.clear()
+        self._pool.drop()
+
     def _message_done(self) -> None:
         self._messages -= 1

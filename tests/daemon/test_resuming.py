@@ -1,6 +1,8 @@
 """Transfers that go on: after cut links, restarts and damage; what is sent again, and what not."""
 
+import gc
 import random
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -207,3 +209,30 @@ async def test_a_receipt_that_was_lost_is_asked_for(tmp_path: Path) -> None:
         await a.until(transfer, State.SEALED)
         assert b.audit(transfer).count(("seal", "ok")) == 1
         assert b.vault() == [f"{transfer}.tar.age"]
+
+
+async def test_lost_connections_leave_no_memory_behind(tmp_path: Path) -> None:
+    """Also before the garbage collector looks: what a connection held goes with it."""
+
+    def freed() -> bool:
+        return tracemalloc.get_traced_memory()[0] < 8 * MIB
+
+    async with pair_of(tmp_path) as (it, a, b):
+        gc.disable()
+        tracemalloc.start()
+        try:
+            transfer = await halfway(it, a, b, 96 * MIB, 12 * MIB)
+            for _ in range(5):
+                await a.wire.sever()
+                await a.until(transfer, State.WAITING)
+                await b.until(transfer, State.PAUSED)
+                await until(freed, "memory", seconds=10)
+                a.wire.hold_at = a.wire.sent + 12 * MIB
+                a.wire.down = False
+                await b.until(transfer, State.RECEIVING)
+                await a.wire.wait_sent(a.wire.hold_at)
+        finally:
+            tracemalloc.stop()
+            gc.enable()
+        a.wire.mend()
+        await whole(it, a, b, transfer)
