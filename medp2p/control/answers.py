@@ -59,7 +59,10 @@ def find_error(group: BaseExceptionGroup[Any]) -> MedP2PError | None:
 
 
 async def safely(request: Request, give: Callable[[], Awaitable[Response]]) -> Response:
-    """Return what ``give`` answers; its errors are answers too, a bug ends this request only."""
+    """Return what ``give`` answers; its errors are answers too, a bug ends this request only.
+
+    Cancellation: passes through, also out of a group; nobody is there to hear of errors beside it.
+    """
     try:
         return await give()
     except MedP2PError as error:
@@ -70,6 +73,12 @@ async def safely(request: Request, give: Callable[[], Awaitable[Response]]) -> R
         _log_bug(request, group)
     except Exception as error:  # noqa: BLE001 - one request must not end the daemon
         _log_bug(request, error)
+    except BaseExceptionGroup as group:
+        errors, stop = group.split(Exception)
+        if errors is not None and find_error(errors) is None:
+            _log_bug(request, errors)
+        if stop is not None:
+            raise stop from None
     return error_answer(
         ControlError(
             "the daemon made a mistake; nothing is known to have changed",

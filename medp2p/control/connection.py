@@ -7,6 +7,8 @@ they are used in this module only, and Hypercorn is pinned below its next minor 
 """
 
 import logging
+import math
+from collections.abc import Awaitable, Callable
 
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
@@ -15,7 +17,13 @@ from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.h11 import H2CProtocolRequiredError, H2ProtocolAssumedError, H11Protocol
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.worker_context import TrioSingleTask, WorkerContext
-from hypercorn.typing import ConnectionState
+from hypercorn.typing import (
+    AppWrapper,
+    ASGIReceiveEvent,
+    ASGISendEvent,
+    ConnectionState,
+    Scope,
+)
 from starlette.types import ASGIApp
 
 from medp2p import limits
@@ -51,6 +59,31 @@ class Connections:
             stream.socket.close()
 
 
+class _Requests(TaskGroup):
+    """Hypercorn's tasks, but that a request that is cut off is not answered for.
+
+    Hypercorn answers 500 for an application that ends without an answer, and takes one whose
+    head could not leave for that. When the connection is cut the head may be out all the same,
+    and a second one is an error of the protocol.
+    """
+
+    async def spawn_app(
+        self,
+        app: AppWrapper,
+        config: Config,
+        scope: Scope,
+        send: Callable[[ASGISendEvent | None], Awaitable[None]],
+    ) -> Callable[[ASGIReceiveEvent], Awaitable[None]]:
+        """Start a request as Hypercorn does; None, the end of its answer, stays here when cut."""
+
+        async def send_unless_cut(message: ASGISendEvent | None) -> None:
+            cut = trio.current_effective_deadline() == -math.inf
+            if message is not None or not cut:
+                await send(message)
+
+        return await super().spawn_app(app, config, scope, send_unless_cut)
+
+
 class _Connection:
     """What Hypercorn's protocol calls back."""
 
@@ -59,7 +92,7 @@ class _Connection:
         self._stream = stream
         self._send_lock = trio.Lock()
         self._idle = TrioSingleTask()
-        self._tasks = TaskGroup()
+        self._tasks = _Requests()
 
     async def run(self, state: ConnectionState) -> None:
         """Read requests until the end; returns once what they started has ended too."""

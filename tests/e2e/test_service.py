@@ -95,6 +95,31 @@ def test_stopping_waits_for_nobody_and_followers_go_on(hospital: Hospital, study
     assert watcher.returncode == 130
 
 
+def test_stopping_amid_a_release_is_no_mistake(
+    hospital: Hospital, study: Path, tmp_path: Path
+) -> None:
+    """The command hears that the daemon ended; nothing is left, and nothing is called a bug."""
+    ct, ward = hospital.pair("ct-room", "ward-a")
+    begun, script, target = tmp_path / "begun", tmp_path / "scan.py", tmp_path / "out"
+    script.write_text(
+        f"import signal\nopen({str(begun)!r}, 'x').close()\nwhile True:\n    signal.pause()\n"
+    )
+    with (ward.home / "config.toml").open("a") as config:
+        config.write(f"release.scan = {json.dumps([sys.executable, str(script)])}\n")
+    ward.cli("reload").ok()
+    sent = ct.send("ward-a", study)
+    ward.wait_state("inbox", sent, "sealed")
+    release = ward.open_cli("inbox", "release", sent, "--to", target)
+    wait_until(begun.exists, ward.log_text)
+    assert ward.stop() < 5.0
+    _, err = release.communicate(timeout=SOON_SECONDS)
+    assert release.returncode == 3, err
+    assert not target.exists() or list(target.iterdir()) == []
+    assert [line for line in ward.log_text().splitlines() if "ERROR" in line] == []
+    ward.start()
+    assert ward.row("inbox", sent)["state"] == "sealed"
+
+
 def test_a_changed_config_is_taken_or_refused_as_a_whole(hospital: Hospital) -> None:
     ct = hospital.make("ct-room")
     config = ct.home / "config.toml"

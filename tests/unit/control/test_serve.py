@@ -1,5 +1,6 @@
 """The two listeners as raw bytes on real sockets: who gets in, what ends, what does not hang."""
 
+import contextlib
 import json
 import logging
 import os
@@ -18,9 +19,11 @@ from starlette.routing import Route
 from medp2p import limits
 from medp2p.control.api import build_app
 from medp2p.control.client import Client
+from medp2p.control.desk import Json
 from medp2p.control.page.page import Page
 from medp2p.control.serve import serve_control
-from medp2p.errors import ConflictError, ControlError
+from medp2p.errors import ConflictError, ControlError, ReleaseError
+from medp2p.model import Actor
 from tests.helpers.desk import FakeHome, MemoryDesk, peer_json, transfer_json
 from tests.helpers.web import Tab
 
@@ -212,6 +215,70 @@ async def test_an_error_out_of_a_nursery_is_no_bug(
         with pytest.raises(ConflictError, match="not now"):
             await trio.to_thread.run_sync(client.get, "status")
     assert [r for r in caplog.records if r.levelno >= logging.ERROR] == []
+
+
+class BusyDesk(MemoryDesk):
+    """An act that ends in its own time, whatever is cancelled, as one in a thread does.
+
+    Its nursery may hold a task that a stop cancels.
+    """
+
+    def __init__(self, bug: Exception | None, *, helped: bool) -> None:
+        super().__init__()
+        self.outcome, self.helped = bug, helped
+        self.begun, self.done = trio.Event(), trio.Event()
+
+    async def verify(self, actor: Actor, transfer: str) -> Json:
+        async with contextlib.AsyncExitStack() as stack:
+            if self.helped:
+                nursery = await stack.enter_async_context(trio.open_nursery())
+                nursery.start_soon(trio.sleep_forever)
+            self.begun.set()
+            with trio.CancelScope(shield=True):
+                await self.done.wait()
+            if self.outcome is not None:
+                raise self.outcome
+            return {"id": transfer}
+
+
+STOPPED = ReleaseError("stopped before it was done")
+
+
+async def stop_amid(folder: Path, desk: BusyDesk) -> bytes:
+    """Stop the service while an act runs that ends after that; return what its client heard."""
+    home = FakeHome(folder)
+    home.socket.parent.mkdir(parents=True)
+    with trio.fail_after(SECONDS):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(serve_control, desk, home)
+            stream = await trio.open_unix_socket(str(home.socket))
+            await stream.send_all(request("POST", "/v1/transfers/a/verify", "Host: localhost"))
+            await desk.begun.wait()
+            nursery.cancel_scope.cancel()
+            desk.done.set()
+        async with stream:
+            return b"".join([piece async for piece in stream])
+
+
+@pytest.mark.parametrize("helped", [False, True])
+@pytest.mark.parametrize("error", [None, STOPPED, ExceptionGroup("", [STOPPED])])
+async def test_a_stop_amid_an_act_is_no_bug(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, error: Exception | None, helped: bool
+) -> None:
+    assert await stop_amid(tmp_path, BusyDesk(error, helped=helped)) == b""
+    assert [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.parametrize("helped", [False, True])
+async def test_a_bug_amid_a_stop_is_still_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, helped: bool
+) -> None:
+    bug = ZeroDivisionError("a bug")
+    assert await stop_amid(tmp_path, BusyDesk(bug, helped=helped)) == b""
+    (record,) = [r for r in caplog.records if r.levelno >= logging.WARNING]
+    told = record.getMessage()
+    assert told.startswith("bug behind /v1/transfers/{id}/verify: ZeroDivisionError at ")
+    assert str(bug) not in told
 
 
 def fill(sock: socket.socket) -> None:
