@@ -42,6 +42,7 @@ from medp2p.control.page.gate import Gate
 from medp2p.control.page.page import Page
 from medp2p.control.page.routes import page_routes
 from medp2p.control.stream import EventStream
+from medp2p.control.words import AsSent, WordRoute
 from medp2p.errors import NoSessionError, NotFoundError, UsageError
 from medp2p.model import Actor
 
@@ -273,15 +274,15 @@ def build_app(desk: Desk, page: Page) -> Starlette:
 
     Each connection's scope state holds ``via`` (CLI or PAGE) and, for CLI, ``os_user``.
     """
-    routes = [
-        Route(PREFIX + path, _endpoint(desk, handler), methods=[method])
+    routes: list[Route] = [
+        WordRoute(PREFIX + path, _endpoint(desk, handler), methods=[method])
         for method, path, handler in TABLE
     ]
     routes.append(Route(PREFIX + "/events", EventStream(desk, page)))
     routes += page_routes(page, desk)
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(Guard), Middleware(Gate, page)],
+        middleware=[Middleware(Guard), Middleware(AsSent), Middleware(Gate, page)],
         exception_handlers={HTTPException: _not_routed},
     )
     app.router.redirect_slashes = False  # an address is there or it is not

@@ -47,6 +47,11 @@ def to_b64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
+def _quoted(word: str) -> str:
+    """Return a word of an address; what was typed may be no text, and is then nobody's name."""
+    return quote(word, safe="", errors="surrogateescape")
+
+
 def error_from_json(value: dict[str, Any]) -> MedP2PError:
     """Return the error that an error object describes; of its own class where we know it."""
     code = str(value.get("code", "error"))
@@ -100,7 +105,7 @@ class Client:
         data = None if body is None else json.dumps(body).encode()
         if data is not None and len(data) > limits.MAX_API_BODY_BYTES:
             raise UsageError("that is too much for one request", hint="name a folder instead")
-        target = "/v1/" + "/".join(quote(part, safe="") for part in parts)
+        target = "/v1/" + "/".join(_quoted(part) for part in parts)
         if query:
             target += "?" + urlencode(query)
         with _Exchange(self._path, self._home, timeout) as exchange:

@@ -80,7 +80,7 @@ def get(tx: Tx, name: str) -> PeerRow:
     """
     row = tx.execute(f"{_SELECT} WHERE name = ?", (name,)).fetchone()
     if row is None:
-        raise UnknownPeerError(f"no peer is called {name}")
+        raise _unknown(name)
     return _decode(row)
 
 
@@ -126,7 +126,11 @@ def remove(tx: Tx, name: str) -> None:
         UnknownPeerError: None has this name.
     """
     if tx.execute("DELETE FROM peers WHERE name = ?", (name,)).rowcount == 0:
-        raise UnknownPeerError(f"no peer is called {name}")
+        raise _unknown(name)
+
+
+def _unknown(name: str) -> UnknownPeerError:
+    return UnknownPeerError(f"no peer is called {name or repr(name)}")
 
 
 def _encode(value: object) -> Value:

@@ -386,7 +386,9 @@ class MemoryDesk:
             for key, row in self.transfers_by_id.items()
             if key.startswith(transfer) and direction in (None, row["direction"])
         ]
-        if len(found) != 1:
+        if not found or not transfer.isalnum():
+            raise NotFoundError("no transfer has an id that begins so")
+        if len(found) > 1:
             raise NotFoundError(f"{len(found)} transfers answer to {transfer}")
         return {**found[0], "entry_list": self.entries} if entries else found[0]
 

@@ -151,3 +151,29 @@ def test_an_id_that_is_none_or_many(medp2p: Medp2p, served: Served) -> None:
         done = medp2p("inbox", "accept", prefix)
         assert done.code == 1
     assert served.desk.acts == []
+
+
+@pytest.mark.parametrize("word", ["", "/", "..", "?", "\udcff"])
+@pytest.mark.parametrize(
+    "verb",
+    [
+        "outbox show",
+        "outbox show --proof /x/proof",
+        "outbox cancel",
+        "outbox recall",
+        "inbox show",
+        "inbox accept",
+        "inbox decline",
+        "inbox verify",
+        "inbox discard",
+        "inbox answer --kept",
+        "inbox release --to /x",
+    ],
+)
+def test_a_word_that_is_no_id_is_of_no_transfer(
+    medp2p: Medp2p, served: Served, verb: str, word: str
+) -> None:
+    done = medp2p(*verb.split(), "--", word)
+    assert done.code == 1
+    assert done.err.splitlines()[0] == "medp2p: error: no transfer has an id that begins so"
+    assert served.desk.acts == []

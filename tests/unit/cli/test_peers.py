@@ -54,6 +54,17 @@ def test_verify_and_remove(medp2p: Medp2p, served: Served) -> None:
     assert [what for what, _ in served.desk.acts] == ["verify-peer", "remove-peer"]
 
 
+@pytest.mark.parametrize("word", ["", "/", "..", "?"])
+@pytest.mark.parametrize("verb", ["show", "verify", "remove", "set"])
+def test_a_word_that_is_no_name_is_of_no_peer(
+    medp2p: Medp2p, served: Served, verb: str, word: str
+) -> None:
+    done = medp2p("peers", verb, word, *(["accept=ask"] if verb == "set" else []))
+    assert done.code == 8
+    assert done.err.startswith(f"medp2p: error: no peer is called {word}\n")
+    assert served.desk.acts == []
+
+
 def test_settings(medp2p: Medp2p, served: Served) -> None:
     done = medp2p("peers", "set", "b", "accept=auto", "address=h:1=2", "max-bytes=", "--json")
     assert done.json["settings"] == {"accept": "auto", "address": "h:1=2", "max-bytes": ""}

@@ -50,10 +50,51 @@ def test_a_query_and_its_errors(client: Client, served: Served) -> None:
     assert client.get("peers", "b")["key_words"]
 
 
-@pytest.mark.parametrize("name", ["a/b", "..", "a?b=c", "ä \x1b", "%2e", "a#b", "a b"])
-def test_words_of_an_address_are_quoted(client: Client, name: str) -> None:
-    with pytest.raises((UnknownPeerError, NotFoundError)):
-        client.get("peers", name)
+WORDS = [
+    "",
+    " ",
+    "/",
+    ".",
+    "..",
+    "?",
+    "a/b",
+    "/cancel",
+    "a?b=c",
+    "ä \x1b",
+    "%2e",
+    "%2F",
+    "a#b",
+    "a b",
+]
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_a_word_of_an_address_arrives_as_it_is(client: Client, served: Served, name: str) -> None:
+    for method, more in (("GET", ()), ("DELETE", ()), ("PATCH", ()), ("POST", ("verify",))):
+        with pytest.raises(UnknownPeerError) as caught:
+            client.ask(method, ("peers", name, *more), body={"settings": {}})
+        assert caught.value.text == f"no peer is called {name}"
+    for more in ((), ("proof",)):
+        with pytest.raises(NotFoundError, match="no transfer has an id that begins so"):
+            client.get("transfers", name, *more)
+    for act in ("cancel", "recall", "accept", "decline", "release", "verify", "discard"):
+        with pytest.raises(NotFoundError, match="no transfer has an id that begins so"):
+            client.act("transfers", name, act, body={"to_b64": ""} if act == "release" else {})
+    with pytest.raises(NotFoundError, match="no target has that name"):
+        client.ask("DELETE", ("targets", name))
+    with pytest.raises(NotFoundError, match="no such scan"):
+        client.get("scans", name)
+
+
+def test_a_word_that_is_no_text_is_a_name_of_nobody(client: Client) -> None:
+    with pytest.raises(UnknownPeerError, match="no peer is called \ufffd"):
+        client.get("peers", "\udcff")
+
+
+def test_a_peer_may_bear_any_name(client: Client, served: Served) -> None:
+    for name in WORDS:
+        served.desk.peers_by_name[name] = peer_json(name)
+        assert client.get("peers", name)["name"] == name
 
 
 def test_an_act_of_each_kind(client: Client, served: Served, tmp_path: Path) -> None:

@@ -111,6 +111,31 @@ async def test_every_route_is_guarded_on_tcp(tmp_path: Path, method: str, addres
     assert desk.acts == []
 
 
+@pytest.mark.parametrize(
+    ("method", "address", "status"),
+    [
+        ("GET", "/%2F", 401),
+        ("GET", "/%73tatic/api.js", 401),
+        ("GET", "/static%2Fapi.js", 401),
+        ("GET", "/static/%2e%2e/v1/status", 404),
+        ("GET", "/static/..%2f..%2fv1%2fstatus", 404),
+        ("GET", "/v1/peers/%2Fstatic%2Fapi.js", 401),
+        ("POST", "/%73ession", 401),
+        ("POST", "/v1/transfers/..%2F..%2Fsession/cancel", 401),
+    ],
+)
+async def test_nobody_gets_past_the_session_by_encoding(
+    tmp_path: Path, method: str, address: str, status: int
+) -> None:
+    desk = MemoryDesk()
+    async with served(tmp_path, desk) as (_, port):
+        own = f"127.0.0.1:{port}"
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+        asked = request(method, address, f"Host: {own}", f"Origin: http://{own}")
+        assert (await exchange(stream, asked))[0] == status
+    assert desk.acts == []
+
+
 async def test_the_page_loads_its_own_files_only(tmp_path: Path) -> None:
     async with served(tmp_path, MemoryDesk()) as (_, port):
         stream = await trio.open_tcp_stream("127.0.0.1", port)

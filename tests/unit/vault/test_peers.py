@@ -108,6 +108,8 @@ def test_who_is_unknown_is_said(store: Store) -> None:
         for act in (peers.get, peers.update, peers.remove):
             with pytest.raises(UnknownPeerError, match="no peer is called nobody"):
                 act(tx, "nobody")
+            with pytest.raises(UnknownPeerError, match=r"no peer is called ''$"):
+                act(tx, "")
 
 
 def test_a_removed_peer_may_be_pinned_anew_with_another_key(store: Store) -> None:
