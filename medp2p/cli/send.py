@@ -65,7 +65,7 @@ def send(
     is sent; links and devices are listed and skipped. The transfer is queued durably and goes on
     without this command.
     """
-    wishes = wishes_of(options) | ({"addendum_of": addendum_of} if addendum_of else {})
+    wishes = wishes_of(options) | ({"addendum_of": addendum_of} if addendum_of is not None else {})
     given = confirmation_of(options, yes=yes)
     return carry_out(
         session, peer, paths, wishes, given, note=note, priority=priority, yes=yes, wait=wait

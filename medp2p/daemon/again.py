@@ -57,7 +57,7 @@ class Earlier:
     @property
     def before(self) -> Before | None:
         """Return what an addendum is compared with."""
-        if not self.wishes.addendum_of:
+        if self.wishes.addendum_of is None:
             return None
         return Before(self.label, self.known.instances)
 
@@ -126,17 +126,17 @@ def earlier(tx: Tx, station: Station, peer: str, wishes: Wishes) -> Earlier:
         ConflictError: The receiver has not got what is to be added to.
         VaultLockedError: What is kept of it lies under the vault key.
     """
-    if wishes.again_of and wishes.addendum_of:
+    if wishes.again_of is not None and wishes.addendum_of is not None:
         raise UsageError("a transfer is sent again, or is an addendum; not both")
-    if wishes.again_of:
-        return _again(tx, station, wishes)
-    if wishes.addendum_of:
-        return _addendum(tx, station, peer, wishes)
+    if wishes.again_of is not None:
+        return _again(tx, station, wishes, wishes.again_of)
+    if wishes.addendum_of is not None:
+        return _addendum(tx, station, peer, wishes, wishes.addendum_of)
     return Earlier(wishes=wishes)
 
 
-def _again(tx: Tx, station: Station, wishes: Wishes) -> Earlier:
-    row = transfers.find(tx, wishes.again_of, Direction.OUT)
+def _again(tx: Tx, station: Station, wishes: Wishes, prefix: str) -> Earlier:
+    row = transfers.find(tx, prefix, Direction.OUT)
     kept = None if row.scan_id is None else papers.get(tx, station, row.scan_id, papers.SOURCES)
     if row.scan_id is None or kept is None:
         raise NotFoundError(
@@ -170,8 +170,8 @@ def _label(tx: Tx, station: Station, row: TransferRow) -> Label:
         return Label()
 
 
-def _addendum(tx: Tx, station: Station, peer: str, wishes: Wishes) -> Earlier:
-    row = transfers.find(tx, wishes.addendum_of, Direction.OUT)
+def _addendum(tx: Tx, station: Station, peer: str, wishes: Wishes, prefix: str) -> Earlier:
+    row = transfers.find(tx, prefix, Direction.OUT)
     if row.peer_key != peers.get(tx, peer).noise_key:
         raise UsageError(f"transfer {row.id} went to {row.peer_name}, not to {peer}")
     if row.state not in WHOLE:

@@ -51,8 +51,9 @@ class Wishes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         typed: Whose the files without a header are.
         no_patient_data: The files without a header hold none.
         allow: Codes of findings that may pass.
-        again_of: An earlier transfer whose scan is sent once more.
-        addendum_of: An earlier transfer; only what it had not is sent.
+        again_of: An earlier transfer whose scan is sent once more; None for none, since "" is
+            the id of none.
+        addendum_of: An earlier transfer; only what it had not is sent. Likewise.
     """
 
     exclude: tuple[str, ...] = ()
@@ -60,8 +61,8 @@ class Wishes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     typed: TypedPatient | None = None
     no_patient_data: bool = False
     allow: tuple[str, ...] = ()
-    again_of: str = ""
-    addendum_of: str = ""
+    again_of: str | None = None
+    addendum_of: str | None = None
 
     def check(self) -> "Wishes":
         """Return the wishes themselves.
@@ -243,7 +244,7 @@ def _part(
         typed=wishes.patient,
         no_patient_data=wishes.no_patient_data,
         allowed=sorted(passing & {one.code for one in findings}),
-        addendum_of=wishes.addendum_of,
+        addendum_of=wishes.addendum_of or "",
     )
     if label.loose == 0:  # what was typed is about files without a patient of their own
         _check_typed(label)

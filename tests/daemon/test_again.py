@@ -138,6 +138,8 @@ async def test_nothing_is_added_to_what_has_not_arrived_or_went_elsewhere(tmp_pa
         for peer, wishes in (
             ("c", {"addendum_of": first}),
             ("b", {"addendum_of": "zzzz"}),
+            ("b", {"addendum_of": ""}),
+            ("c", {"again_of": ""}),
             ("b", {"addendum_of": first, "again_of": first}),
         ):
             with pytest.raises(MedP2PError):

@@ -56,6 +56,15 @@ def test_queued_for_sure_is_enough_without_a_terminal(
     assert "by anna" in done.err
 
 
+def test_an_addendum_to_nothing_is_left_to_the_daemon_to_refuse(
+    medp2p: Medp2p, served: Served, study: Path
+) -> None:
+    """An empty variable of a script must not make a whole study of it."""
+    medp2p("send", "b", str(study), "--yes", "--addendum-of", "")
+    (scan,) = served.desk.scans_by_id.values()
+    assert scan["wishes"]["addendum_of"] == ""
+
+
 def test_one_json_line_when_it_does_not_wait(medp2p: Medp2p, served: Served, study: Path) -> None:
     done = medp2p("send", "b", str(study), "--yes", "--no-wait", "--json")
     assert done.code == 0
