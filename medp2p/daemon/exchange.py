@@ -4,6 +4,7 @@ Source: docs/PROTOCOL.md, "Facts".
 """
 
 import itertools
+from collections import deque
 from collections.abc import Collection
 
 import trio
@@ -39,107 +40,131 @@ def to_messages(station: Station, rows: list[facts.FactRow]) -> list[Facts]:
     return [Facts(part, last=part is parts[-1]) for part in parts] or [Facts([], last=True)]
 
 
-async def exchange_facts(link: Link, station: Station, peer: PeerRow) -> None:
-    """Send all that the peer has not acknowledged, apply what it sends; both at once.
+class Exchange:
+    """The facts of both sides over one link.
 
-    Returns once nothing of ours is unacknowledged, so that an offer follows all older facts.
+    What is acknowledged belongs to the peer, what was told to the link: the same facts may go
+    over two links at once, and then one of them acknowledges what is acknowledged already.
 
-    Raises:
-        RemoteProtocolError: A fact is not signed by the pinned key of the peer.
-    """
-    rows = await _pending(link, station, peer)
-    for message in to_messages(station, rows):
-        await link.send(message)
-    told = bool(rows)
-    acknowledged = arrived = False
-    while not (acknowledged and arrived):
-        item = await link.receive()
-        if isinstance(item, Facts):
-            await take_facts(link, station, peer, item)
-            arrived = arrived or item.last
-        elif isinstance(item, FactsAck):
-            done = await station.write(statements.acknowledged, station, peer, item.number)
-            if told and not done:
-                raise RemoteProtocolError("an acknowledgement of nothing")
-            told = await deliver(link, station, peer)
-            acknowledged = not told
-        elif isinstance(item, Bye):
-            raise LinkLostError("the peer ended the conversation")
-        else:
-            raise RemoteProtocolError("something else amid the exchange of facts")
-
-
-async def _pending(link: Link, station: Station, peer: PeerRow) -> list[facts.FactRow]:
-    return await station.read(pending, peer.noise_key, link.hello.features)
-
-
-async def deliver(link: Link, station: Station, peer: PeerRow, *, again: str | None = None) -> bool:
-    """Send what is not acknowledged; its FactsAck is read by whoever receives.
-
-    Args:
+    Attributes:
         link: Of a conversation with the peer.
-        station: Ours.
         peer: The other side.
-        again: A transfer of which also the acknowledged facts are told.
-
-    Returns:
-        Whether anything was sent: not while a batch is under way, nor without facts.
     """
-    rows = await _pending(link, station, peer)
-    if again is not None:
-        told = await station.read(facts.of_transfer, again)
-        features = link.hello.features
-        before = [
+
+    def __init__(self, link: Link, station: Station, peer: PeerRow) -> None:
+        self.link, self.peer = link, peer
+        self._station = station
+        #: Number of the first fact of each batch whose FactsAck was not looked at; 0: it is empty.
+        #: Two, when one was told while the answer to the one before lay there already.
+        self._told: deque[int] = deque()
+        # Of two who have something to tell, the second looks what is left when the first is done.
+        self._turn = trio.Lock()
+
+    async def run(self) -> None:
+        """Send all that the peer has not acknowledged, apply what it sends; both at once.
+
+        Returns once nothing of ours is unacknowledged, so that an offer follows all older facts.
+
+        Raises:
+            RemoteProtocolError: A fact is not signed by the pinned key of the peer, or it
+                acknowledges nothing of what it was told.
+        """
+        async with self._turn:
+            await self._tell(await self._pending())
+        acknowledged = arrived = False
+        while not (acknowledged and arrived):
+            item = await self.link.receive()
+            if isinstance(item, Facts):
+                await self._take(item)
+                arrived = arrived or item.last
+            elif isinstance(item, FactsAck):
+                acknowledged = not await self._acknowledged(item)
+            elif isinstance(item, Bye):
+                raise LinkLostError("the peer ended the conversation")
+            else:
+                raise RemoteProtocolError("something else amid the exchange of facts")
+
+    async def deliver(self, *, again: str | None = None) -> bool:
+        """Send what is not acknowledged; its FactsAck is read by whoever receives.
+
+        Args:
+            again: A transfer of which also the acknowledged facts are told.
+
+        Returns:
+            Whether anything was sent: not while a batch is under way, nor without facts.
+        """
+        async with self._turn:
+            rows = await self._pending()
+            if again is not None:
+                rows = sorted([*await self._before(again), *rows], key=lambda row: row.number)
+            if not rows or not self.link.conversation.may_send(Facts([], last=True)):
+                return False
+            await self._tell(rows)
+            return True
+
+    async def handled(self, message: Message) -> bool:
+        """Take a message that has to do with facts; tell whether it had.
+
+        Raises:
+            RemoteProtocolError: As run.
+
+        Cancellation: what the peer said is applied and acknowledged before it takes effect.
+        """
+        with trio.move_on_after(limits.SEND_SECONDS, shield=True):
+            if isinstance(message, Facts):
+                await self._take(message)
+            elif isinstance(message, FactsAck):
+                await self._acknowledged(message)
+            else:
+                return False
+            return True
+        raise LinkLostError("the peer takes no data")
+
+    async def _pending(self) -> list[facts.FactRow]:
+        features = self.link.hello.features
+        return await self._station.read(pending, self.peer.noise_key, features)
+
+    async def _before(self, transfer: str) -> list[facts.FactRow]:
+        """Return our facts about a transfer that the peer has acknowledged before."""
+        features = self.link.hello.features
+        return [
             row
-            for row in told
+            for row in await self._station.read(facts.of_transfer, transfer)
             if row.direction is Direction.OUT
             and row.acked
             and signed.understood(row.kind, features)
         ]
-        rows = sorted([*before, *rows], key=lambda row: row.number)
-    messages = to_messages(station, rows)
-    if not rows or not link.conversation.may_send(messages[0]):
-        return False
-    for message in messages:
-        await link.send(message)
-    return True
 
+    async def _tell(self, rows: list[facts.FactRow]) -> None:
+        for message in to_messages(self._station, rows):
+            await self.link.send(message)
+        self._told.append(rows[0].number if rows else 0)
 
-async def take_facts(link: Link, station: Station, peer: PeerRow, message: Facts) -> None:
-    """Apply facts of a peer in one transaction, then acknowledge them.
+    async def _acknowledged(self, answer: FactsAck) -> bool:
+        """Note what the peer has applied; tell it what is left or came up meanwhile, if anything.
 
-    What changed is told to all who wait for it, also when the link is lost meanwhile.
-    """
-    number, changed, answered = await station.write(_apply, station, peer, message)
-    if answered:  # the peer may hang up before they go out here
-        station.call_peer(peer.noise_key)
-    try:
-        if message.last:
-            await link.send(FactsAck(number))
-    finally:
-        for row in changed:
-            station.announce(row)
+        Each round acknowledges a fact at least: no peer can make this go on for ever.
+        """
+        if answer.number < self._told.popleft():
+            raise RemoteProtocolError("an acknowledgement of nothing that was told")
+        await self._station.write(statements.acknowledged, self._station, self.peer, answer.number)
+        return await self.deliver()
 
+    async def _take(self, message: Facts) -> None:
+        """Apply facts of a peer in one transaction, then acknowledge them.
 
-async def handled(link: Link, station: Station, peer: PeerRow, message: Message) -> bool:
-    """Take a message that has to do with facts; tell whether it had.
-
-    Cancellation: what the peer said is applied and acknowledged before it takes effect.
-    """
-    with trio.move_on_after(limits.SEND_SECONDS, shield=True):
-        return await _handled(link, station, peer, message)
-    raise LinkLostError("the peer takes no data")
-
-
-async def _handled(link: Link, station: Station, peer: PeerRow, message: Message) -> bool:
-    if isinstance(message, Facts):
-        await take_facts(link, station, peer, message)
-    elif isinstance(message, FactsAck):
-        if await station.write(statements.acknowledged, station, peer, message.number):
-            await deliver(link, station, peer)  # what came up meanwhile
-    else:
-        return False
-    return True
+        What changed is told to all who wait for it, also when the link is lost meanwhile.
+        """
+        station, peer = self._station, self.peer
+        number, changed, answered = await station.write(_apply, station, peer, message)
+        if answered:  # the peer may hang up before they go out here
+            station.call_peer(peer.noise_key)
+        try:
+            if message.last:
+                await self.link.send(FactsAck(number))
+        finally:
+            for row in changed:
+                station.announce(row)
 
 
 def _apply(

@@ -174,6 +174,7 @@ class Courier:
             self._station,
             session.link,
             session.peer,
+            session.facts,
             row.id,
             self._movers,
             rests=self._bell.ring,  # its connection may be what another one waits for

@@ -12,7 +12,8 @@ from typing import NoReturn, TypeVar
 import trio
 
 from medp2p import digest, layout, limits
-from medp2p.daemon import endings, exchange, offers, papers, room, statements
+from medp2p.daemon import endings, offers, papers, room, statements
+from medp2p.daemon.exchange import Exchange
 from medp2p.daemon.groups import one_error
 from medp2p.daemon.intake import Intake
 from medp2p.daemon.station import PEER, Station
@@ -45,6 +46,7 @@ class Receiving:
     station: Station
     link: Link
     peer: PeerRow
+    facts: Exchange
     transfer: str = ""
 
     async def run(self) -> None:
@@ -108,7 +110,7 @@ class Receiving:
         while True:
             row = await self.station.read(transfers.get, self.transfer)
             if row.state in ENDED:
-                await exchange.deliver(self.link, self.station, self.peer)
+                await self.facts.deliver()
                 await self.link.send(Abort(row.state.value, "ended by its receiver"))
                 raise TransferAbortedError("ended here")
             await wait()
@@ -170,7 +172,7 @@ class Receiving:
 
         The sender may have lost it (a restored backup); what it has applied it leaves alone.
         """
-        await exchange.deliver(self.link, self.station, self.peer, again=self.transfer)
+        await self.facts.deliver(again=self.transfer)
         await self.link.send(Answer("ended"))
         await self._until_bye()
 
@@ -279,7 +281,7 @@ class Receiving:
             await station.write(self._sealed, root, geometry.chunk_count)
         await station.touch(self.transfer)
         station.files.step("receipt")
-        await exchange.deliver(self.link, station, self.peer)
+        await self.facts.deliver()
         await self._until_bye()
 
     def _sealed(self, tx: Tx, root: bytes, chunks: int) -> None:
@@ -332,7 +334,7 @@ class Receiving:
             item = await self.link.receive()
             if isinstance(item, ReceivedChunk):
                 return item
-            if not await exchange.handled(self.link, self.station, self.peer, item):
+            if not await self.facts.handled(item):
                 return item
 
     async def _expect(self, kind: type[M]) -> M:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 import trio
 
 from medp2p import layout, limits
-from medp2p.daemon import applying, endings, exchange, instances, papers, statements
+from medp2p.daemon import applying, endings, instances, papers, statements
+from medp2p.daemon.exchange import Exchange
 from medp2p.daemon.groups import one_error
 from medp2p.daemon.outflow import Outflow
 from medp2p.daemon.station import PEER, RULE, Station
@@ -67,6 +68,7 @@ class Sending:
     station: Station
     link: Link
     peer: PeerRow
+    facts: Exchange
     transfer: str
     running: trio.CapacityLimiter
     rests: Callable[[], None] = lambda: None
@@ -97,7 +99,7 @@ class Sending:
             row = await self.station.read(transfers.get, self.transfer)
             if row.state in ENDED or row.state is State.RECALLING:
                 code = "recalled" if row.state is State.RECALLING else row.state.value
-                await exchange.deliver(self.link, self.station, self.peer)
+                await self.facts.deliver()
                 await self.link.send(Abort(code, "ended by its sender"))
                 raise TransferAbortedError("ended here")
 
@@ -301,7 +303,7 @@ class Sending:
             item = await self.link.receive()
             if isinstance(item, ReceivedChunk):
                 raise RemoteProtocolError("a chunk from the receiver")
-            if not await exchange.handled(self.link, self.station, self.peer, item):
+            if not await self.facts.handled(item):
                 return item
             if receipts:
                 return None

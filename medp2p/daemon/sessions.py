@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 import trio
 
 from medp2p import limits
-from medp2p.daemon import exchange, greeting
+from medp2p.daemon import greeting
+from medp2p.daemon.exchange import Exchange
 from medp2p.daemon.receiving import Receiving
 from medp2p.daemon.station import Station
 from medp2p.errors import MedP2PError, RemoteProtocolError, UntrustedPeerError
@@ -34,6 +35,7 @@ class Session:
     link: Link
     peer: PeerRow
     ours: bool
+    facts: Exchange
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     over: trio.Event = field(default_factory=trio.Event)
 
@@ -116,8 +118,8 @@ class Sessions:
         station.book.online(peer.noise_key, link.address, ours=ours)
         station.book.note_clock(peer.noise_key, link.hello.clock_ms - station.now_ms())
         await station.touch_peer(peer.noise_key)
-        fresh = await self.peer(peer.noise_key)
-        return Session(link, fresh or peer, ours)
+        fresh = await self.peer(peer.noise_key) or peer
+        return Session(link, fresh, ours, Exchange(link, station, fresh))
 
     # --- running ----------------------------------------------------------------------
 
@@ -143,7 +145,7 @@ class Sessions:
         async with self._hold(session):
             with session.scope:
                 if session.link.hello.kind != "ping":
-                    await exchange.exchange_facts(session.link, self._station, session.peer)
+                    await session.facts.run()
                 await run()
 
     @asynccontextmanager
@@ -189,15 +191,10 @@ class Sessions:
         """Do what an incoming session was opened for."""
         hello: Hello = session.link.hello
         if hello.kind == "transfer":
-            await Receiving(self._station, session.link, session.peer).run()
+            await Receiving(self._station, session.link, session.peer, session.facts).run()
             return
         while not isinstance(message := await session.link.receive(), Bye):
-            if not await exchange.handled(
-                session.link,
-                self._station,
-                session.peer,
-                message,  # type: ignore[arg-type]
-            ):
+            if not await session.facts.handled(message):  # type: ignore[arg-type]
                 raise RemoteProtocolError("a message out of turn")
 
     # --- presence ---------------------------------------------------------------------
