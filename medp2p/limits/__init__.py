@@ -77,6 +77,9 @@ MAX_TEXT_BYTES = 1 * KIB
 #: TCP connect, and each handshake as a whole: a LAN needs milliseconds, a WAN two round trips.
 CONNECT_SECONDS = 5.0
 HANDSHAKE_SECONDS = 5.0
+#: A dial waits so much longer: who does not know us closes after HANDSHAKE_SECONDS without a
+#: word, by its own clock and over the network; who hangs does not even do that.
+HANDSHAKE_GRACE_SECONDS = 2.0
 #: How often an open conversation is heard from, and after what silence its link is dead.
 HEARTBEAT_SECONDS = 10.0
 SILENCE_SECONDS = 30.0

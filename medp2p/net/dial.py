@@ -7,7 +7,7 @@ import errno
 import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import trio
 
@@ -96,13 +96,17 @@ def _is_self(stream: SocketByteStream, own_ports: Collection[int]) -> bool:
     return stream.remote[1] in own_ports and stream.remote[0] == stream.local[0]
 
 
+_MUTE: Final = "takes the connection, but does not answer"
+
+
 class DialError(UnreachableError):
     """No address of the peer answered as that peer.
 
     Attributes:
         tried: A line per address.
         wrong_identity: Addresses where something answers that is not the peer, or is the
-            peer and does not know us: from outside both look the same.
+            peer and does not know us: from outside both look the same. Not those where
+            nothing answers.
     """
 
     def __init__(self, name: str, tried: Sequence[str], wrong_identity: Sequence[str]) -> None:
@@ -139,22 +143,21 @@ class _Dial:
         if stream is None:
             return
         try:
-            with trio.fail_after(limits.HANDSHAKE_SECONDS):
+            with trio.fail_after(_patience()):
                 link = await prove_responder(
                     stream, self.identity, self.peer_key, lowest, self.versions
                 )
             async with self.turn:
-                if self.link is not None:
-                    return
-                with trio.fail_after(limits.HANDSHAKE_SECONDS):
-                    await say_hello(link, self.hello)
-                self.link = link
-                scope.cancel()
+                if self.link is None and await self._greet(index, link):
+                    self.link = link
+                    scope.cancel()
         except VersionError as error:
             self.version_error = error
         except RemoteProtocolError as error:
             self.tried[index] = error.text
-        except (HandshakeError, LinkLostError, trio.TooSlowError):
+        except trio.TooSlowError:
+            self.tried[index] = _MUTE
+        except (HandshakeError, LinkLostError):
             self.wrong.add(index)
             self.tried[index] = (
                 f"answers, but is not {self.name}, or does not know this workstation"
@@ -163,12 +166,27 @@ class _Dial:
             if self.link is None or self.link.stream is not stream:
                 await stream.aclose()
 
+    async def _greet(self, index: int, link: Link) -> bool:
+        """Say hello to who has proved to be the peer; False: it has gone."""
+        try:
+            with trio.fail_after(limits.HANDSHAKE_SECONDS):
+                await say_hello(link, self.hello)
+        except LinkLostError:
+            self.tried[index] = f"is {self.name}, but ended the connection"
+            return False
+        return True
+
     async def _connect(self, index: int, route: Route) -> ByteStream | None:
         try:
             return await connect(route)
         except UnreachableError as error:
             self.tried[index] = error.text
         return None
+
+
+def _patience() -> float:
+    """Return how long to wait for the first answer, or for the end of a stranger's silence."""
+    return limits.HANDSHAKE_SECONDS + limits.HANDSHAKE_GRACE_SECONDS
 
 
 async def connect(route: Route) -> ByteStream:
@@ -273,14 +291,17 @@ async def dial_pairing(route: Route, *, identity: Identity) -> PairingChannel:
         raise DialError("the other workstation", [f"{route.address}: {error.text}"], []) from error
     channel: PairingChannel | None = None
     try:
-        with trio.fail_after(limits.HANDSHAKE_SECONDS):
+        with trio.fail_after(_patience()):
             channel = await start_pairing(stream, identity)
     except VersionError:
         raise
     except HandshakeError as error:
         text = f"{route.address}: {error.text}"
         raise DialError("the other workstation", [text], [route.address]) from error
-    except (MedP2PError, trio.TooSlowError) as error:
+    except trio.TooSlowError as error:
+        text = f"{route.address}: {_MUTE}"
+        raise DialError("the other workstation", [text], []) from error
+    except MedP2PError as error:
         text = f"{route.address}: answers, but does not pair now, or is not medp2p"
         raise DialError("the other workstation", [text], [route.address]) from error
     finally:

@@ -3,7 +3,7 @@
 The responder proves nothing to a stranger: it sends nothing but its Noise message, that one
 only to a pinned key, and is in a session only once it has decrypted the initiator's hello
 (the first Noise message can be replayed, and forged by who has stolen our key). Callers put
-all of it under HANDSHAKE_SECONDS.
+all of it under HANDSHAKE_SECONDS; the initiator adds HANDSHAKE_GRACE_SECONDS, to hear its end.
 
 Source: docs/PROTOCOL.md, "Handshake" and "Versions and features".
 """

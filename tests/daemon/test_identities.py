@@ -1,6 +1,8 @@
 """Identities that are not what they were: cloned, set back, changed, removed."""
 
 import shutil
+import socket
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -195,3 +197,37 @@ async def test_a_peer_removed_amid_a_transfer(
         assert peer is not None
         with pytest.raises(DialError):
             await known.sessions.open(peer, "ping", None)
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """What mDNS shows."""
+
+    addresses: tuple[tuple[str, int], ...]
+    fingerprint: str = "a" * 26
+    name: str = "somebody"
+    number: int | None = None
+
+
+@pytest.mark.parametrize("who", ["nobody", "somebody"])
+async def test_a_peer_that_hangs_is_away_and_no_alarm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, who: str
+) -> None:
+    """Its kernel still takes the connection; another workstation would end it after a while."""
+    monkeypatch.setattr(limits, "HANDSHAKE_SECONDS", 0.3)
+    async with lab(tmp_path) as it:
+        a, puppet = await it.add("a"), Puppet()
+        with socket.create_server(("127.0.0.1", 0)) as hung:
+            somebody = await it.add("somebody")
+            puppet.port = hung.getsockname()[1] if who == "nobody" else somebody.port
+            a.station.book.seen(Sighting((("127.0.0.1", puppet.port),)))
+            await puppet.meet(a)
+            transfer = await a.send("puppet", it.source("study", SMALL))
+            await until(lambda: a.reason(transfer) == "peer-away")
+        text = str((await a.desk.transfer("out", transfer, entries=False))["reason"])
+        if who == "nobody":
+            assert "takes the connection, but does not answer" in text
+            assert a.alarms() == []
+        else:
+            assert "answers, but is not puppet, or does not know this workstation" in text
+            assert a.alarms() == ["key-alarm"]

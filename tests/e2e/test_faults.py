@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 from pathlib import Path
@@ -211,6 +212,22 @@ def test_another_key_at_the_address_gets_nothing(hospital: Hospital, study: Path
             assert refused.code == 2, refused
             assert refused.err.startswith("medp2p: error: "), refused
     assert len(ct.cli("peers").ok().document) == 1
+
+
+def test_a_daemon_that_hangs_is_waited_for(hospital: Hospital, study: Path) -> None:
+    """Its kernel takes the connection, and nothing answers: that is not another workstation."""
+    ct, ward = hospital.pair("ct-room", "ward-a")
+    assert ward.daemon is not None
+    ward.daemon.send_signal(signal.SIGSTOP)
+    try:
+        sent = ct.send("ward-a", study)
+        row = ct.wait_state("outbox", sent, "waiting")
+        assert row["reason"]["code"] == "peer-away"
+        assert "takes the connection, but does not answer" in row["reason"]["text"]
+    finally:
+        ward.daemon.send_signal(signal.SIGCONT)
+    ct.wait_state("outbox", sent, "sealed")
+    assert ct.cli("audit", "alarms").ok().document == []
 
 
 def start_fails(one: Workstation) -> Answer:

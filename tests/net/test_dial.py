@@ -50,8 +50,28 @@ class MemoryRoute:
 
 
 async def silent(stream: ByteStream) -> None:
-    """Accept and say nothing, as whoever does not know us does."""
+    """Accept and say nothing, as a daemon that hangs does."""
     await trio.sleep_forever()
+
+
+async def stranger(stream: ByteStream, late: float = 0) -> None:
+    """Accept, say nothing and close in the end, as whoever does not know us does."""
+    await trio.sleep(limits.HANDSHAKE_SECONDS + late)
+    await stream.aclose()
+
+
+async def dies(stream: ByteStream) -> None:
+    """Be the peer, and close before a hello."""
+    preamble = await handshake.read_preamble(stream)
+    await handshake.answer_session(
+        stream,
+        preamble,
+        identity=B,
+        is_pinned=lambda key: True,
+        lowest_version=lambda key: 1,
+        on_version=lambda key, error: None,
+    )
+    await stream.aclose()
 
 
 async def responder(
@@ -65,7 +85,7 @@ async def responder(
 ) -> None:
     """Be a peer that knows A, until the other side goes."""
     log = [] if seen is None else seen
-    with suppress(LinkLostError, HandshakeError, VersionError):
+    try:
         preamble = await handshake.read_preamble(stream)
         link = await handshake.answer_session(
             stream,
@@ -81,6 +101,10 @@ async def responder(
         await (answering or answer_rightly)(link)
         async with open_link(link):
             await link.receive()
+    except HandshakeError:
+        await stranger(stream)
+    except (LinkLostError, VersionError):
+        pass
     await trio.sleep_forever()
 
 
@@ -129,18 +153,6 @@ async def test_only_one_of_several_right_routes_says_hello(autojump_clock: MockC
 
 
 async def test_next_route_says_hello_when_the_first_dies_in_it(autojump_clock: MockClock) -> None:
-    async def dies(stream: ByteStream) -> None:
-        preamble = await handshake.read_preamble(stream)
-        await handshake.answer_session(
-            stream,
-            preamble,
-            identity=B,
-            is_pinned=lambda key: True,
-            lowest_version=lambda key: 1,
-            on_version=lambda key, error: None,
-        )
-        await stream.aclose()
-
     with trio.fail_after(3600):
         async with routes(dies, responder) as candidates:
             link = await reach(candidates)
@@ -163,11 +175,9 @@ async def test_nobody_there_names_every_address_and_why(autojump_clock: MockCloc
             raise AssertionError
 
     with trio.fail_after(3600):
-        async with routes(silent, partial(responder, identity=C)) as candidates:
-            start = trio.current_time()
+        async with routes(stranger, partial(responder, identity=C)) as candidates:
             with pytest.raises(DialError) as caught:
                 await reach([Refused(), Nowhere(), *candidates])
-            assert trio.current_time() - start == pytest.approx(limits.HANDSHAKE_SECONDS)
     assert caught.value.wrong_identity == ("r0:1", "r1:1")
     lines = "\n".join(sorted(caught.value.tried))
     assert "10.0.0.1:17820: refused: nothing listens there" in lines
@@ -176,6 +186,36 @@ async def test_nobody_there_names_every_address_and_why(autojump_clock: MockCloc
     assert f"r0:1: {unknown}" in lines
     assert f"r1:1: {unknown}" in lines
     assert caught.value.retryable
+
+
+async def test_who_hangs_is_not_taken_for_someone_else(autojump_clock: MockClock) -> None:
+    """Its kernel takes the connection; who does not know us closes it a little later."""
+    late = partial(stranger, late=limits.HANDSHAKE_GRACE_SECONDS / 2)
+    with trio.fail_after(3600):
+        async with routes(silent, late, answers_no_hello, dies) as candidates:
+            start = trio.current_time()
+            with pytest.raises(DialError) as caught:
+                await reach(candidates)
+            assert trio.current_time() - start < 2 * limits.HANDSHAKE_SECONDS
+            for candidate in candidates:
+                await candidate.closed.wait()
+    assert caught.value.tried == (
+        "r0:1: takes the connection, but does not answer",
+        "r1:1: answers, but is not ward-b, or does not know this workstation",
+        "r2:1: takes the connection, but does not answer",
+        "r3:1: is ward-b, but ended the connection",
+    )
+    assert caught.value.wrong_identity == ("r1:1",)
+    assert caught.value.retryable
+
+
+async def answers_no_hello(stream: ByteStream) -> None:
+    """Be the peer, and hang when it is time to say hello."""
+
+    async def hangs(link: Link) -> None:
+        await trio.sleep_forever()
+
+    await responder(stream, answering=hangs)
 
 
 async def test_no_address_at_all_is_an_error_of_its_own() -> None:
@@ -388,13 +428,26 @@ async def test_pairing_with_ourselves_or_with_nobody_is_refused() -> None:
                 await dial_pairing(tcp_route("127.0.0.1", port), identity=B)
 
 
-async def test_pairing_with_who_does_not_pair(autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize(
+    ("waiter", "text", "wrong"),
+    [
+        (stranger, "answers, but does not pair now, or is not medp2p", ("r0:1",)),
+        (silent, "takes the connection, but does not answer", ()),
+    ],
+)
+async def test_pairing_with_who_does_not_pair(
+    autojump_clock: MockClock,
+    waiter: Callable[[ByteStream], Awaitable[None]],
+    text: str,
+    wrong: tuple[str, ...],
+) -> None:
     with trio.fail_after(3600):
-        async with routes(silent) as candidates:
-            with pytest.raises(DialError, match="does not pair now") as caught:
+        async with routes(waiter) as candidates:
+            with pytest.raises(DialError) as caught:
                 await dial_pairing(candidates[0], identity=A)
             await candidates[0].closed.wait()
-    assert caught.value.wrong_identity == ("r0:1",)
+    assert caught.value.tried == (f"r0:1: {text}",)
+    assert caught.value.wrong_identity == wrong
 
 
 async def test_one_socket_that_meets_itself_is_recognised() -> None:

@@ -54,7 +54,8 @@ def test_waits_fit_each_other() -> None:
     assert limits.CLEANUP_SECONDS < limits.STOP_SECONDS < 5
     assert limits.BACKOFF_FIRST_SECONDS < limits.BACKOFF_BUSY_SECONDS
     assert limits.BACKOFF_BUSY_SECONDS <= limits.BACKOFF_IDLE_SECONDS
-    assert limits.CONNECT_SECONDS + limits.HANDSHAKE_SECONDS < limits.SILENCE_SECONDS
+    dial = limits.CONNECT_SECONDS + limits.HANDSHAKE_SECONDS + limits.HANDSHAKE_GRACE_SECONDS
+    assert dial < limits.SILENCE_SECONDS
 
 
 def test_groups_fit_each_other() -> None:

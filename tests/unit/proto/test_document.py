@@ -107,6 +107,9 @@ def test_the_limits() -> None:
         ),
         "features": str(limits.MAX_FEATURES),
         "opening of a connection": f"{limits.HANDSHAKE_SECONDS:.0f} s",
+        "how much longer an initiator waits for the end of a silence": (
+            f"{limits.HANDSHAKE_GRACE_SECONDS:.0f} s"
+        ),
         "connections that have not proved a pinned key": (
             f"{limits.MAX_STRANGERS}, {limits.MAX_STRANGERS_PER_ADDRESS} from one address"
         ),
