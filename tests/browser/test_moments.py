@@ -14,7 +14,7 @@ from playwright.sync_api import CDPSession, Error, Locator, Page, expect
 from examples.study import make_study
 from tests.browser.clicking import back, confirm, dialog, press, sees_state
 from tests.browser.stations import Pair, offer
-from tests.browser.viewing import NARROW, Viewer, card, region, web_address
+from tests.browser.viewing import NARROW, Viewer, card, picture, ready, region, web_address
 from tests.browser.wire import wire_of
 from tests.e2e.harness import Hospital, wait_until
 
@@ -372,3 +372,206 @@ def test_many_sentences_become_one(hospital: Hospital, viewer: Viewer) -> None:
         }"""
     )
     assert said == ["change 0", "change 99, and 98 more changes"]
+
+
+def patient(name: str = _PATIENT, number: str = "MRN-0042117") -> dict[str, Any]:
+    return {
+        "name": f"{name}^ANNA",
+        "id": number,
+        "issuer": "",
+        "birth_date": "19700203",
+        "sex": "F",
+        "raw_name": "",
+        "raw_id": "",
+        "images": 129,
+    }
+
+
+def promised(studies: int, series: int, findings: list[tuple[str, str]]) -> dict[str, Any]:
+    """A label of one patient as an overview has it."""
+    about = {"patient": 0, "date": "20261125", "modalities": ["CT"], "images": 129}
+    return {
+        "patients": [patient()],
+        "studies": [
+            {
+                "uid": str(study),
+                "description": "Chest and abdomen, late phase",
+                "accessions": [f"A{study}"],
+                "series": series,
+                **about,
+            }
+            for study in range(studies)
+        ],
+        "series": [
+            {
+                "study": str(number % studies),
+                "number": number,
+                "modality": "CT",
+                "description": "axial 1.0 mm",
+                "images": 1,
+            }
+            for number in range(series)
+        ],
+        "institutions": ["Radiology"],
+        "flags": [],
+        "images": series,
+        "directories": 0,
+        "without_header": 4,
+        "unverified": 0,
+        "loose": 0,
+        "typed": None,
+        "no_patient_data": False,
+        "findings": [
+            {"level": level, "code": f"code-{n}", "text": text, "count": 4, "files": ["a", "b"]}
+            for n, (level, text) in enumerate(findings)
+        ],
+        "allowed": [],
+        "left_out": {},
+    }
+
+
+def _labels() -> dict[str, dict[str, Any]]:
+    """Those of an ordinary offer, of a big one, and of one with several patients."""
+    few = [("warn", "files without a header stand beside images"), ("info", "one series")]
+    many = [
+        *(("warn", f"numbers are missing in series {n}, others are there twice") for n in range(6)),
+        ("hold", "what is burned into the images of series 7 was not looked at by the sender"),
+    ]
+    short, long = promised(1, 1, few), promised(3, 129, many)
+    long["institutions"] = [f"University hospital, institute number {n}" for n in range(10)]
+    several = {**long, "patients": [patient(), patient("BERG", "MRN-7"), patient("HAHN", "M-8")]}
+    return {"short": short, "long": long, "several": several}
+
+
+def open_alarms(count: int) -> list[dict[str, Any]]:
+    text = (
+        "nobody there has decided about transfer abcdefgh for 10 min; call +49 30 1234567 ext. 47"
+    )
+    alarm = {"kind": "undecided", "peer": "radiology-of-the-second-floor", "text": text, "count": 3}
+    about = {"time": "2026-11-25T10:00:00Z", "acknowledged": False}
+    return [{"id": number, **alarm, **about} for number in range(1, count + 1)]
+
+
+def serve_offers(viewer: Viewer, ward: Any, width: int, height: int) -> tuple[Page, dict[str, Any]]:
+    """Open the page on an overview that the caller fills in before each reload."""
+    shown: dict[str, Any] = {}
+    address = web_address(ward)
+    page = viewer.context().new_page()
+    page.set_viewport_size({"width": width, "height": height})
+    viewer.faults.watch(page, address.partition("/#")[0])
+    serve(page, lambda overview: overview.update(shown))
+    page.goto(address)
+    ready(page)
+    return page, shown
+
+
+#: Whether all of an element is inside the window, and nothing lies over it.
+_IN_SIGHT = """(one) => {
+  const { left, top, right, bottom } = one.getBoundingClientRect();
+  const inside = left >= 0 && top >= 0 && right <= innerWidth && bottom <= innerHeight;
+  const at = (x, y) => one.contains(document.elementFromPoint(x, y));
+  const open = at((left + right) / 2, top + 2) && at((left + right) / 2, bottom - 2);
+  return inside && open ? null : `${one.textContent} at ${top} to ${bottom}, open: ${open}`;
+}"""
+_SIZES = [
+    (320, 568),
+    (360, 740),
+    (390, 664),
+    (412, 915),
+    (999, 600),
+    (1000, 500),
+    (1024, 768),
+    (1366, 768),
+    (1600, 1000),
+]
+
+
+def hidden_at_first_sight(page: Page, transfer: str, *, alarms: int) -> list[str]:
+    """What of that which must be in sight is not."""
+    one = card(page, transfer, "waiting")
+    expect(one).to_be_visible()
+    if alarms:
+        expect(region(page, "alarms")).to_be_visible()
+        expect(region(page, "alarms")).to_contain_text("nobody there has decided")
+    expect(one.locator("button.moved")).to_have_count(0)
+    wanted = [
+        one.get_by_role("heading"),
+        one.locator(".card-whose .patient, .card-whose .several"),
+        one.locator(".found-line"),
+        *(one.get_by_role("button", name=verb, exact=True) for verb in ("Accept", "Decline")),
+    ]
+    found = [place.evaluate(_IN_SIGHT) for place in wanted]
+    assert page.evaluate("() => scrollX + scrollY") == 0
+    sideways = page.evaluate("() => document.documentElement.scrollWidth - innerWidth")
+    return [*filter(None, found), *(["it scrolls sideways"] if sideways > 0 else [])]
+
+
+@pytest.mark.parametrize(("width", "height"), _SIZES)
+def test_findings_and_alarms_leave_room_for_what_waits(
+    pair: Pair, viewer: Viewer, width: int, height: int
+) -> None:
+    """From whom, whose, what was found and the decision: in any window, without scrolling."""
+    page, shown = serve_offers(viewer, pair[0], width, height)
+    offered = {"state": "offered", "why": "decide", "priority": "stat", "note": "a note " * 60}
+    faults = {}
+    for kind, label in _labels().items():
+        for alarms in (0, 1, 8):
+            row = waits(1, **offered, files=133, label=label)
+            shown |= {"waiting": [row, waits(2, **offered)], "alarms": open_alarms(alarms)}
+            page.reload()
+            faults[kind, alarms] = hidden_at_first_sight(page, row["id"], alarms=alarms)
+            picture(page, f"offer-{kind}-{alarms}-alarms-{height}", whole=False)
+    assert not {what: seen for what, seen in faults.items() if seen}
+
+
+def test_what_was_found_is_told_in_a_line_and_in_full(pair: Pair, viewer: Viewer) -> None:
+    """The gravest first, with how many; scrolled to, nothing lies over the last of them."""
+    page, shown = serve_offers(viewer, pair[0], 320, 568)
+    label = _labels()["long"]
+    row = waits(1, state="offered", why="decide", label=label)
+    shown |= {"waiting": [row], "alarms": []}
+    page.reload()
+    one = card(page, row["id"], "waiting")
+    expect(one.locator(".found-line")).to_contain_text(
+        "7 findings, the worst: HOLD: what is burned"
+    )
+    expect(one.locator(".card-whose")).to_contain_text("MRN-0042117")
+    more = one.get_by_text("more findings")
+    more.focus()
+    assert more.evaluate(_IN_SIGHT) is None
+    page.keyboard.press("Enter")
+    last = one.locator(".finding").last
+    last.evaluate("one => one.scrollIntoView({ block: 'center' })")
+    expect(last).to_be_visible()
+    assert last.evaluate(_IN_SIGHT) is None
+    expect(one.locator("button.moved")).to_have_count(0)
+    assert one.get_by_role("button", name="Accept", exact=True).evaluate(_IN_SIGHT) is None
+
+
+def test_what_was_let_pass_is_not_behind_a_note(pair: Pair, viewer: Viewer) -> None:
+    """The line of findings names what would have stopped the send, if nothing else does."""
+    page, shown = serve_offers(viewer, pair[0], 360, 740)
+    label = promised(1, 1, [("info", "one series"), ("block", "two patients in one study")])
+    label["allowed"] = ["code-1"]
+    row = waits(1, state="offered", why="decide", label=label)
+    shown |= {"waiting": [row], "alarms": []}
+    page.reload()
+    line = card(page, row["id"], "waiting").locator(".found-line")
+    expect(line).to_have_text("2 findings, the worst: let pass: two patients in one study")
+
+
+def test_alarms_on_a_low_window_are_a_line_that_opens(pair: Pair, viewer: Viewer) -> None:
+    """Their number and the newest in words; each can be acknowledged in place."""
+    page, shown = serve_offers(viewer, pair[0], 999, 600)
+    shown |= {"waiting": [], "alarms": open_alarms(3)}
+    page.reload()
+    alarms = region(page, "alarms")
+    line = alarms.locator("summary")
+    expect(line).to_contain_text("3 alarms, the newest: undecided: radiology-of-the-second-floor")
+    acknowledge = alarms.get_by_role("button", name="Acknowledge")
+    expect(acknowledge).to_have_count(0)
+    line.focus()
+    page.keyboard.press("Enter")
+    expect(acknowledge).to_have_count(3)
+    page.set_viewport_size({"width": 1600, "height": 1000})
+    expect(line).to_have_text("1 more")

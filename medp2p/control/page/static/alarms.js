@@ -1,8 +1,8 @@
-/** Alarms that nobody has acknowledged: on top, one line each, the newest first. */
+/** Alarms that nobody has acknowledged: on top, the newest first; on a low window one line for all. */
 
 import { api, url } from "./api.js";
-import { h, moving, patchList, setAttribute, setChildren, time, told } from "./dom.js";
-import { escapeText } from "./format.js";
+import { h, moving, patchList, setAttribute, setChildren, setText, time, told } from "./dom.js";
+import { escapeText, formatCount } from "./format.js";
 import { inPageWords } from "./hints.js";
 import { say } from "./say.js";
 import { showError } from "./transfers.js";
@@ -11,6 +11,8 @@ import { showError } from "./transfers.js";
 const SHOWN = 2;
 const SHOWN_NARROW = 1;
 const NARROW = "(width < 600px)";
+/** As in parts.css. */
+const LOW = "(height < 700px)";
 const ANOTHER_KEY = ["another key", "Do not send to it. Call the other side by a number that you know, and compare the key words."];
 const KINDS = {
   "key-alarm": ANOTHER_KEY,
@@ -35,10 +37,15 @@ export function alarmText(alarm) {
   return !alarm.peer || text.includes(alarm.peer) ? text : `${alarm.peer}: ${text}`;
 }
 
+/** What kind of alarm it is, in words of the page, and what to do about it. */
+function kindOf(alarm) {
+  return KINDS[alarm.kind] ?? [alarm.kind.replaceAll("-", " "), null];
+}
+
 function make(alarm) {
   const name = `alarm-${(count += 1)}`;
   const its = { alarm, when: h("span", { class: "muted" }), alert: h("div", { class: "error", role: "alert" }) };
-  const [word, advice] = KINDS[alarm.kind] ?? [alarm.kind.replaceAll("-", " "), null];
+  const [word, advice] = kindOf(alarm);
   const button = h("button", { type: "button", "aria-describedby": name, on: { click: () => acknowledge(its, button) } }, "Acknowledge");
   const item = h(
     "li",
@@ -76,6 +83,13 @@ function announce(open, known) {
   if (fresh.length) say.now(`Alarm: ${alarmText(fresh[0])}${fresh.length > 1 ? `, and ${fresh.length - 1} more` : ""}`);
 }
 
+/** What stands for the alarms that are folded: of all of them also the newest, in words. */
+function foldedText(folded, all) {
+  if (!all || !folded.length) return `${folded.length} more`;
+  const count = formatCount(folded.length, "alarm");
+  return `${count}${folded.length > 1 ? ", the newest" : ""}: ${escapeText(kindOf(folded[0])[0])}: ${escapeText(alarmText(folded[0]))}`;
+}
+
 /**
  * Fill the region.
  * @param {HTMLElement} section
@@ -84,7 +98,8 @@ function announce(open, known) {
 export function mount(section, store) {
   const first = h("ul", { class: "list alarm-list" });
   const rest = h("ul", { class: "list alarm-list" });
-  const summary = h("summary");
+  const line = h("span", { class: "alarms-line" });
+  const summary = h("summary", null, line);
   const more = h("details", { class: "more" }, summary, rest);
   section.append(first, more);
   const known = new Set();
@@ -94,9 +109,10 @@ export function mount(section, store) {
     return item;
   };
   const narrow = matchMedia(NARROW);
+  const low = matchMedia(LOW);
   const show = () => {
     const alarms = store.get("alarms") ?? [];
-    const shown = narrow.matches ? SHOWN_NARROW : SHOWN;
+    const shown = low.matches ? 0 : narrow.matches ? SHOWN_NARROW : SHOWN;
     const open = alarms.filter((alarm) => !alarm.acknowledged).sort((one, other) => other.id - one.id);
     const focused = section.contains(document.activeElement);
     announce(open, known);
@@ -104,7 +120,7 @@ export function mount(section, store) {
     moving(() => {
       section.hidden = open.length === 0;
       more.hidden = open.length <= shown;
-      setChildren(summary, `${open.length - shown} more`);
+      setText(line, foldedText(open.slice(shown), low.matches));
       patchList(first, open.slice(0, shown), (alarm) => alarm.id, makeTaken, update);
       patchList(rest, open.slice(shown), (alarm) => alarm.id, makeTaken, update);
     });
@@ -113,5 +129,5 @@ export function mount(section, store) {
     }
   };
   store.subscribe("alarms", show);
-  narrow.addEventListener("change", show, { signal: store.signal });
+  for (const size of [narrow, low]) size.addEventListener("change", show, { signal: store.signal });
 }

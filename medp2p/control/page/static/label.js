@@ -108,21 +108,36 @@ function countLines(label) {
   ].filter(Boolean);
 }
 
-/**
- * A whole label without its findings.
- * @param {object|null|undefined} label null: none; undefined: it cannot be opened now.
- * @returns {HTMLElement}
- */
-export function labelView(label) {
+/** Why there is no label to show; null when there is one. */
+function noLabel(label) {
   if (label === undefined) return h("p", { class: "label-none" }, "The label cannot be opened: the vault is locked.");
-  if (label === null) return h("p", { class: "label-none" }, "No label: nobody says whose images they are.");
+  return label === null ? h("p", { class: "label-none" }, "No label: nobody says whose images they are.") : null;
+}
+
+function headerLine(patient) {
+  return patientLine(patient, h("span", { class: "muted" }, formatCount(patient.images, "image")));
+}
+
+function typedLine(patient) {
+  return patientLine(patient, h("span", { class: "muted" }, "as typed by the sender"));
+}
+
+function studiesOf(label, number) {
   const series = (study) => label.series.filter((one) => one.study === study.uid);
-  const people = label.patients.map((patient, number) => {
-    const mine = label.studies.filter((study) => study.patient === number);
-    const studies = mine.map((study) => studyLine(study, series(study), label.studies.length === 1));
-    return [patientLine(patient, h("span", { class: "muted" }, formatCount(patient.images, "image"))), list("studies", studies, STUDIES_SHOWN, ["more study", "more studies"])];
-  });
-  if (label.typed) people.push([patientLine(label.typed, h("span", { class: "muted" }, "as typed by the sender"))]);
+  const mine = label.studies.filter((study) => study.patient === number);
+  const lines = mine.map((study) => studyLine(study, series(study), label.studies.length === 1));
+  return list("studies", lines, STUDIES_SHOWN, ["more study", "more studies"]);
+}
+
+/** Everybody that a label names, with their studies. */
+function peopleList(label) {
+  const lines = label.patients.map((patient, number) => [headerLine(patient), studiesOf(label, number)]);
+  if (label.typed) lines.push([typedLine(label.typed)]);
+  return list("patients", lines, PATIENTS_SHOWN, ["more patient", "more patients"]);
+}
+
+/** What a label says beside patients and studies. */
+function countsList(label) {
   const left = Object.entries(label.left_out ?? {}).filter(([, count]) => count);
   const lines = [
     ...(label.institutions ?? []).map((name) => ["from ", told(name)]),
@@ -130,32 +145,56 @@ export function labelView(label) {
     label.flags?.length ? ["flags: ", told(label.flags.join(", "))] : null,
     left.length ? `not listed here: ${left.map(([what, count]) => `${count} ${what}`).join(", ")}` : null,
   ].filter(Boolean);
-  return h(
-    "div",
-    { class: "label" },
-    label.patients.length > 1 ? h("p", { class: "warning" }, `${label.patients.length} patients`) : null,
-    list("patients", people, PATIENTS_SHOWN, ["more patient", "more patients"]),
-    people.length ? null : nobody(label),
-    list("counts", lines, lines.length, ["more line", "more lines"]),
+  return list("counts", lines, lines.length, ["more line", "more lines"]);
+}
+
+/**
+ * A whole label without its findings.
+ * @param {object|null|undefined} label null: none; undefined: it cannot be opened now.
+ * @returns {HTMLElement}
+ */
+export function labelView(label) {
+  return (
+    noLabel(label) ??
+    h(
+      "div",
+      { class: "label" },
+      label.patients.length > 1 ? h("p", { class: "warning" }, `${label.patients.length} patients`) : null,
+      people(label).length ? peopleList(label) : nobody(label),
+      countsList(label),
+    )
   );
 }
 
+function markOf(one, allowed) {
+  return allowed.includes(one.code) ? "let pass" : (MARKS[one.level] ?? "note");
+}
+
+function levelOf(one, allowed) {
+  return allowed.includes(one.code) ? "passed" : one.level;
+}
+
 function findingLine(one, allowed) {
-  const passed = allowed.includes(one.code);
   const files = one.files ?? [];
   const more = (one.count ?? 0) - Math.min(files.length, FILES_SHOWN);
   const names = files.slice(0, FILES_SHOWN).map((name) => h("li", null, told(name)));
   const rest = more > 0 ? h("li", { class: "muted" }, `and ${more} more`) : null;
   return h(
     "li",
-    { class: "finding", data: { level: passed ? "passed" : one.level, code: one.code } },
-    h("strong", null, passed ? "let pass" : (MARKS[one.level] ?? "note")),
+    { class: "finding", data: { level: levelOf(one, allowed), code: one.code } },
+    h("strong", null, markOf(one, allowed)),
     ": ",
     told(one.text),
     " ",
     h("code", null, escapeText(one.code)),
     names.length ? h("details", { class: "more" }, h("summary", null, `in ${formatCount(one.count || names.length, "file")}`), h("ul", { class: "files" }, names, rest)) : null,
   );
+}
+
+/** The gravest first. */
+function byGravity(findings) {
+  const order = Object.keys(MARKS);
+  return findings.toSorted((one, other) => order.indexOf(one.level) - order.indexOf(other.level));
 }
 
 /**
@@ -166,8 +205,7 @@ function findingLine(one, allowed) {
  */
 export function findingsView(findings, allowed = []) {
   if (!findings?.length) return null;
-  const order = Object.keys(MARKS);
-  const sorted = findings.toSorted((one, other) => order.indexOf(one.level) - order.indexOf(other.level));
+  const sorted = byGravity(findings);
   const grave = sorted.filter((one) => STOPPING.includes(one.level) && !allowed.includes(one.code)).length;
   const lines = sorted.map((one) => findingLine(one, allowed));
   const rest = lines.splice(Math.max(grave, FINDINGS_SHOWN));
@@ -180,12 +218,61 @@ export function findingsView(findings, allowed = []) {
   );
 }
 
+/** How many findings there are, and the worst of them in words. */
+function foundLine({ findings, allowed = [], left_out: left }) {
+  if (!findings?.length) return null;
+  const sorted = byGravity(findings);
+  const worst = sorted.find((one) => STOPPING.includes(one.level) && !allowed.includes(one.code)) ?? sorted[0];
+  const count = findings.length + (left?.findings ?? 0);
+  return h(
+    "p",
+    { class: "found-line", data: { level: levelOf(worst, allowed) } },
+    `${formatCount(count, "finding")}${count > 1 ? ", the worst" : ""}: `,
+    h("strong", null, markOf(worst, allowed)),
+    ": ",
+    told(worst.text),
+  );
+}
+
+/** How many patients the headers name. */
+function patientCount(label) {
+  return label.patients.length + (label.left_out?.patients ?? 0);
+}
+
+/** The one person of a label, beside who was typed; of several how many they are, and names. */
+function gistLines(label) {
+  const count = patientCount(label);
+  const named = people(label);
+  if (!named.length) return nobody(label);
+  if (count <= 1) return [label.patients.map(headerLine), label.typed ? typedLine(label.typed) : null];
+  return h(
+    "p",
+    { class: "several warning" },
+    `${formatCount(count, "patient")}: `,
+    named.slice(0, NAMED).map((one, number) => [number ? ", " : null, one.name ? told(one.name) : "no name"]),
+    count > Math.min(named.length, NAMED) ? " …" : null,
+  );
+}
+
 /**
- * Label and findings of a transfer as it was offered.
+ * What must be seen of an offer before anything else: whose it is, and what was found. Short
+ * whatever the label holds; `offerView` has the whole of it.
  * @param {object|null|undefined} label
+ * @returns {HTMLElement}
+ */
+export function gistView(label) {
+  return noLabel(label) ?? h("div", { class: "gist" }, gistLines(label), foundLine(label));
+}
+
+/**
+ * What the gist of an offer leaves out: studies, everybody when they are several, findings.
+ * @param {object|null|undefined} label
+ * @returns {HTMLElement|null}
  */
 export function offerView(label) {
-  return h("div", { class: "offer" }, labelView(label), label ? findingsView(label.findings, label.allowed) : null);
+  if (!label) return null;
+  const whole = h("div", { class: "label" }, patientCount(label) <= 1 ? studiesOf(label, 0) : peopleList(label), countsList(label));
+  return h("div", { class: "offer" }, whole, findingsView(label.findings, label.allowed));
 }
 
 /**

@@ -3,7 +3,7 @@
  * the buttons of what can be done with it. Made once and patched in place.
  */
 
-import { briefView, offerView } from "./label.js";
+import { briefView, gistView, offerView } from "./label.js";
 import { h, setAttribute, setChildren, setText, time, told } from "./dom.js";
 import { STATES, escapeText, formatBytes, formatCount } from "./format.js";
 import { inPageWords } from "./hints.js";
@@ -86,6 +86,7 @@ export function makeCard(row, { store, full = false, extra = null }) {
     peer: h("span", { class: "peer" }),
     state: h("span", { class: "state-word" }),
     whose: h("div", { id: `${name}-whose`, class: "card-whose" }),
+    offer: h("div", { class: "card-offer" }),
     note: h("p", { class: "note" }),
     facts: h("p", { class: "card-facts" }),
     times: h("ul", { class: "times" }),
@@ -101,8 +102,8 @@ export function makeCard(row, { store, full = false, extra = null }) {
     { class: "card transfer", "aria-labelledby": `${name}-title`, data: { transfer: row.id, direction: row.direction } },
     h("header", { class: "card-head" }, title, its.state),
     its.whose,
-    // Apart, so that buttons that stay in sight on a narrow screen never cover whose images these are.
-    h("div", { class: "card-rest" }, its.note, h("div", { class: "card-meta" }, its.facts, its.times), its.why, extra, its.alert, its.done, its.actions),
+    // Apart, so that buttons that stay in sight never cover whose images these are, and what was found.
+    h("div", { class: "card-rest" }, its.offer, its.note, h("div", { class: "card-meta" }, its.facts, its.times), its.why, extra, its.alert, its.done, its.actions),
   );
   parts.set(card, its);
   return card;
@@ -135,7 +136,9 @@ export function updateCard(card, row, verbs = [...verbsOf(row), "Show"]) {
   setChildren(its.peer, peerTitle(its.store.get("peers"), row.peer));
   setText(its.state, row.state);
   setAttribute(its.state, "title", STATES[row.state] ?? null);
-  show(its, "whose", row.label ?? (row.label === null ? 0 : 1), () => (its.full ? offerView(row.label) : briefView(row.label)));
+  const label = row.label ?? (row.label === null ? 0 : 1);
+  show(its, "whose", label, () => (its.full ? gistView(row.label) : briefView(row.label)));
+  show(its, "offer", its.full ? label : 0, () => (its.full ? offerView(row.label) : null));
   show(its, "note", row.note || null, (note) => (note ? [h("span", { class: "fact-name" }, "note "), told(note)] : []));
   show(its, "facts", [row.id, row.files, row.bytes, row.skipped], () => factsLine(row));
   show(its, "times", timesOf(row), timeItems);
