@@ -213,3 +213,23 @@ def test_who_and_what_this_is(pair: Pair, viewer: Viewer) -> None:
     expect(region(page, "audit").locator("li").first).to_contain_text("page opened")
     # Vault lock and operators come later; no dead buttons for them.
     expect(page.get_by_role("button", name=re.compile("lock|operator", re.I))).to_have_count(0)
+
+
+@pytest.mark.parametrize("width", [320, 360, 599])
+def test_a_phone_says_in_words_what_else_can_be_looked_for(
+    pair: Pair, viewer: Viewer, width: int
+) -> None:
+    page = viewer.open(pair[0])
+    page.set_viewport_size({"width": width, "height": 740})
+    summary = region(page, "search").locator("summary")
+    expect(summary).to_have_text("Peer, date, state")
+    shown = summary.evaluate(
+        """(one) => {
+          const words = document.createRange();
+          words.selectNodeContents(one);
+          const [text, box] = [words, one].map((each) => each.getBoundingClientRect());
+          return text.right <= Math.min(box.right, innerWidth) && text.bottom <= box.bottom;
+        }"""
+    )
+    assert shown
+    assert page.evaluate("() => document.documentElement.scrollWidth") == width
