@@ -34,7 +34,7 @@ async def folders(path: bytes | None, limiter: trio.CapacityLimiter) -> Json:
 
     Returns:
         ``path, path_b64, parent_b64`` (null at the root), ``entries`` (list of ``{name, name_b64,
-        path_b64, kind, bytes, mtime}``; kind is "folder", "file" or "other") and ``more``
+        path, path_b64, kind, bytes, mtime}``; kind is "folder", "file" or "other") and ``more``
         (whether there are others).
 
     Raises:
@@ -104,7 +104,7 @@ def _view(one: _Found) -> Json:
     return {
         "name": shown["path"],
         "name_b64": shown["path_b64"],
-        "path_b64": named(one.path)["path_b64"],
+        **named(one.path),
         "kind": one.kind,
         "bytes": size,
         "mtime": None if state is None else rfc3339(state.st_mtime_ns // 1_000_000),

@@ -1,5 +1,6 @@
 """Two workstations and what people decide, all by clicking: nothing is typed but a folder."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -187,6 +188,28 @@ def test_accept_with_a_target(pair: Pair, viewer: Viewer, study: Path, tmp_path:
     sees_state(page, transfer, "inbox", "released")
     assert Path(ward.row("inbox", transfer)["released_to"]).parent == tmp_path / "room"
     ward.cli("targets", "remove", "reading-room").ok()
+
+
+def test_a_folder_that_nobody_can_type_is_shown_and_used(
+    pair: Pair, viewer: Viewer, study: Path
+) -> None:
+    """Its name is no UTF-8: the field shows it with marks, and exactly that folder is meant."""
+    ward, _ = pair
+    transfer = sealed(pair, study)
+    room = Path(os.fsdecode(bytes(ward.home.parent) + b"/room-\xff"))
+    room.mkdir()
+    page = viewer.open(ward)
+    press(page, transfer, "Release", "waiting")
+    form = dialog(page)
+    form.get_by_role("button", name="Browse").click()
+    folders = form.get_by_role("group", name="Folders of this workstation")
+    entry = folders.locator("li").filter(has_text="room-\\xff/")
+    entry.get_by_role("button", name="Choose").click()
+    shown = f"{ward.home.parent}/room-\\xff"
+    expect(form.get_by_label("Folder", exact=True)).to_have_value(shown)
+    confirm(page, "Release")
+    sees_state(page, transfer, "inbox", "released")
+    assert len(list(room.iterdir())) == 1
 
 
 def test_refused_when_somebody_else_was_expected(

@@ -122,6 +122,12 @@ def test_a_path_is_found_by_browsing(
     picture(page, "send-browse")
     strange.get_by_role("button", name="Add").click()
     folders.locator("li").filter(has_text="scan.dcm").get_by_role("button", name="Add").click()
+    chosen = form.locator(".chosen li")
+    paths_shown = [f"{odd}/\\xff\\xfe\\x0a.dcm", f"{odd}/scan.dcm"]
+    expect(chosen.locator(".path")).to_have_text(paths_shown)
+    for number, path in enumerate(paths_shown):
+        remove = chosen.nth(number).get_by_role("button", name="Remove")
+        expect(remove).to_have_accessible_description(path)
     look(page)
     expect(form).to_contain_text("2 files")
     form.get_by_label("Type the birth year").fill("2117")

@@ -68,6 +68,7 @@ async def test_names_are_bytes(tmp_path: Path) -> None:
     (entry,) = (await listed(tmp_path))["entries"]
     assert base64.b64decode(entry["name_b64"]) == name
     assert "\x1b" not in entry["name"]
+    assert entry["path"] == f"{tmp_path}/{entry['name']}"
     assert path_of(entry) == os.fsencode(tmp_path) + b"/" + name
     assert (await listed(path_of(entry)))["entries"] == []
 
