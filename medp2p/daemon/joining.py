@@ -24,7 +24,7 @@ from medp2p.errors import (
     UnreachableError,
 )
 from medp2p.identity import fingerprint_text
-from medp2p.net.dial import Identity, Route, dial_pairing
+from medp2p.net.dial import DialError, Identity, Route, dial_pairing
 from medp2p.net.handshake import PairingChannel
 from medp2p.net.link import Link, open_link
 from medp2p.proto.messages import Bye, Message, PairConfirm, PairDone, PairRefused, PairReply
@@ -157,8 +157,14 @@ async def reach(
     for failure in attempt.failures:
         if not isinstance(failure, UnreachableError):
             raise failure
-    texts = "; ".join(failure.text for failure in attempt.failures) or "it has no address"
-    raise PairingError(f"the other workstation cannot be reached: {texts}")
+    lines = [line for failure in attempt.failures for line in _tried(failure)]
+    why = "; ".join(lines) or "it has no address"
+    raise PairingError(f"the other workstation cannot be reached: {why}")
+
+
+def _tried(failure: MedP2PError) -> Sequence[str]:
+    """Return what was met at an address, without the sentence that says what it means."""
+    return failure.tried if isinstance(failure, DialError) else (failure.text,)
 
 
 # --- the run ------------------------------------------------------------------------------

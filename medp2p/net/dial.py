@@ -5,6 +5,7 @@ Source: docs/PROTOCOL.md, "Handshake".
 
 import errno
 import os
+import socket
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -205,12 +206,22 @@ async def connect(route: Route) -> ByteStream:
         raise UnreachableError(_why(error)) from error
 
 
+#: What the resolver means, in plain words.
+_NAMES = {
+    socket.EAI_NONAME: "no such name",
+    socket.EAI_NODATA: "no such name",
+    socket.EAI_AGAIN: "the name cannot be looked up now",
+}
+
+
 def _why(error: BaseException) -> str:
     """Return what the operating system said, below trio's summary of several tries."""
     if isinstance(error, BaseExceptionGroup):
         return _why(error.exceptions[0])
     if isinstance(error, OSError) and error.errno is None and error.__cause__ is not None:
         return _why(error.__cause__)
+    if isinstance(error, socket.gaierror):
+        return _NAMES.get(error.errno or 0, "the name cannot be looked up")
     if isinstance(error, OSError) and error.errno == errno.ECONNREFUSED:
         return "refused: nothing listens there"
     if isinstance(error, OSError) and error.errno is not None and error.errno > 0:

@@ -1,5 +1,7 @@
 """Two fresh workstations meet on their pages: a code here, typed there; words; policies."""
 
+import re
+
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -72,6 +74,28 @@ def test_a_wrong_code_says_so_and_the_next_one_works(hospital: Hospital, viewer:
     dialog(joins).get_by_role("button", name="Join", exact=True).click()
     expect(dialog(joins)).to_contain_text("Paired with ward-a")
     expect(dialog(shows)).to_contain_text("Paired with ct-room")
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        # A machine that is in no network says the second of a name.
+        ("nonsense", r"nonsense:17820: (no such name|the name cannot be looked up now)"),
+        ("127.0.0.1:1", r"127\.0\.0\.1:1: refused: nothing listens there"),
+    ],
+)
+def test_nobody_at_an_address_is_told_once_and_in_words(
+    hospital: Hospital, viewer: Viewer, address: str, told: str
+) -> None:
+    ct = hospital.make("ct-room")
+    page = viewer.open(ct)
+    viewer.faults.expect(422)
+    code = "42-amber-cabin"
+    enter_code(page, code, address)
+    dialog(page).get_by_role("button", name="Join", exact=True).click()
+    whole = re.compile(f"^the other workstation cannot be reached: {told}$")
+    expect(dialog(page).get_by_role("alert").locator("p").first).to_have_text(whole)
+    assert whole.match(ct.cli("pair", code, "--at", address).document["error"]["text"])
 
 
 def test_leaving_the_dialog_takes_the_code_back(hospital: Hospital, viewer: Viewer) -> None:

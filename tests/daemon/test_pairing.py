@@ -330,8 +330,9 @@ async def test_typing_errors_cost_nothing(tmp_path: Path) -> None:
 async def test_nobody_there(tmp_path: Path) -> None:
     async with network(tmp_path) as (_, a, b):
         await a.desk.open(ANNA)
-        with pytest.raises(PairingError, match="refused"):
+        with pytest.raises(PairingError, match="refused") as caught:
             await b.desk.join(ANNA, a.code(), "10.0.0.2:1")
+        assert caught.value.text.count("cannot be reached") == 1
         await b.desk.join(ANNA, a.code(), ADDRESS)
 
 

@@ -467,8 +467,12 @@ async def test_one_socket_that_meets_itself_is_recognised() -> None:
         (OSError("all tries failed"), "all tries failed"),
         (OSError(113, "x"), "no route to host"),
         (ExceptionGroup("x", [OSError(111, "x"), OSError(113, "y")]), "refused"),
-        (socket.gaierror(-2, "Name or service not known"), "name or service not known"),
+        (socket.gaierror(socket.EAI_NONAME, "x"), "no such name"),
+        (socket.gaierror(socket.EAI_NODATA, "x"), "no such name"),
+        (socket.gaierror(socket.EAI_AGAIN, "x"), "the name cannot be looked up now"),
+        (socket.gaierror(socket.EAI_FAIL, "x"), "the name cannot be looked up"),
     ],
 )
 def test_what_the_system_said_is_told(error: Exception, text: str) -> None:
     assert text in _why(error)
+    assert "[errno" not in _why(error).lower()
