@@ -150,3 +150,55 @@ def test_key_words_are_compared_and_policies_changed(known: Pair, viewer: Viewer
     entry.get_by_role("button", name="Save").click()
     expect(entry.get_by_role("alert")).to_contain_text("max-bytes")
     assert ward.cli("peers", "show", "ct-room").ok().document["settings"] == settings
+
+
+def test_a_choice_that_is_not_stored_says_so_and_falls_back(known: Pair, viewer: Viewer) -> None:
+    """Once sealed "folder" is nothing yet, until there is a folder."""
+    ward, _ = known
+    page = viewer.open(ward)
+    entry = region(page, "peers").locator('[data-peer="ct-room"]')
+    release = entry.get_by_label("Once sealed (release)")
+    folder = entry.get_by_label("Folder on this workstation")
+    said = entry.locator(".policy > [role=status]")
+    entry.get_by_label("Offers (accept)").select_option("auto")
+    expect(said).to_have_text("saved: accept=auto")
+
+    release.select_option("folder")
+    expect(folder).to_be_focused()
+    expect(said).to_have_text("Not stored yet: release is manual until a folder is set.")
+    folder.fill("/srv/incoming")
+    entry.locator("h3").click()
+    expect(release).to_have_value("manual")
+    expect(folder).to_be_hidden()
+    expect(said).to_have_text("Not stored, for no folder was set: release is manual.")
+    settings = ward.cli("peers", "show", "ct-room").ok().document["settings"]
+    assert "release" not in settings
+
+    release.select_option("folder")
+    expect(folder).to_have_value("/srv/incoming")  # what was typed is not typed again
+    entry.get_by_role("button", name="Set folder").click()
+    expect(said).to_have_text("saved: release=folder:/srv/incoming")
+    entry.locator("h3").click()
+    expect(release).to_have_value("folder")
+    expect(said).to_have_text("saved: release=folder:/srv/incoming")
+
+
+def test_a_policy_of_the_command_line_is_shown_over_a_choice_that_is_not_stored(
+    known: Pair, viewer: Viewer
+) -> None:
+    ward, _ = known
+    page = viewer.open(ward)
+    entry = region(page, "peers").locator('[data-peer="ct-room"]')
+    release = entry.get_by_label("Once sealed (release)")
+    folder = entry.get_by_label("Folder on this workstation")
+    release.select_option("folder")
+    folder.fill("/srv/mine")
+    ward.cli("peers", "set", "ct-room", "release=folder:/srv/theirs").ok()
+    expect(entry.locator(".policy > [role=status]")).to_have_text("")  # it is stored now
+    expect(folder).to_have_value("/srv/mine")  # somebody types there
+    entry.locator("h3").click()
+    expect(release).to_have_value("folder")
+    expect(folder).to_have_value("/srv/theirs")
+    ward.cli("peers", "set", "ct-room", "release=manual").ok()
+    expect(release).to_have_value("manual")
+    expect(folder).to_be_hidden()

@@ -2,7 +2,7 @@
 
 import { api, url } from "./api.js";
 import { field } from "./decisions.js";
-import { h, setChildren, told } from "./dom.js";
+import { h, setAttribute, setChildren, told } from "./dom.js";
 import { escapeText } from "./format.js";
 import { showError } from "./transfers.js";
 
@@ -48,6 +48,8 @@ export class Policy {
   #alert = h("div", { class: "error", role: "alert" });
   #folder = h("input", { type: "text", spellcheck: "false", autocomplete: "off", maxlength: 4096 });
   #folderForm;
+  /** "folder" is chosen, and no folder is set yet. */
+  #unstored = false;
 
   /**
    * @param {string} name Of the peer.
@@ -58,7 +60,7 @@ export class Policy {
     this.#store = store;
     this.#folderForm = h(
       "form",
-      { class: "inline", on: { submit: (event) => this.#setFolder(event) } },
+      { class: "inline", on: { submit: (event) => this.#setFolder(event), focusout: () => this.#leave() } },
       field("Folder on this workstation", this.#folder, "an absolute path"),
       h("button", { type: "submit" }, "Set folder"),
     );
@@ -83,6 +85,14 @@ export class Policy {
       control.dataset.shown = value;
       control.value = value;
     }
+    if (this.#unstored && valueOf(peer, "release") === "folder") {
+      this.#unstored = false;
+      this.#tell();
+    }
+    this.#updateFolder(peer);
+  }
+
+  #updateFolder(peer) {
     const release = peer.settings.release ?? "";
     const folder = release.startsWith(FOLDER) ? release.slice(FOLDER.length) : "";
     if (document.activeElement !== this.#folder && this.#folder.dataset.shown !== folder) {
@@ -97,6 +107,7 @@ export class Policy {
     const select = h("select", { data: { setting: key } }, values.map(([value, text]) => h("option", { value }, text)));
     select.addEventListener("change", () => this.#changed(key, select));
     select.addEventListener("blur", () => this.#timers.get(key)?.());
+    if (key === "release") select.addEventListener("blur", () => this.#leave());
     this.#controls.set(key, select);
     return field(label, select);
   }
@@ -120,8 +131,9 @@ export class Policy {
   #changed(key, select) {
     this.#timers.get(key)?.(true);
     if (key === "release") {
+      this.#unstored = false;
       this.#showFolder();
-      if (select.value === "folder") return this.#folder.focus();
+      if (select.value === "folder") return this.#wantFolder();
     }
     const timer = setTimeout(() => this.#timers.get(key)?.(), SETTLE_MS);
     this.#timers.set(key, (cancelled) => {
@@ -131,10 +143,45 @@ export class Policy {
     });
   }
 
+  #wantFolder() {
+    const set = valueOf(this.#peer, "release");
+    this.#unstored = set !== "folder";
+    if (this.#unstored) this.#tell("muted", `Not stored yet: release is ${set} until a folder is set.`);
+    this.#folder.focus();
+  }
+
+  /**
+   * When the focus has gone elsewhere on the page what is set is shown again: a moment later, for what stands
+   * below moves, and is being clicked perhaps. A window that loses the focus changes nothing.
+   */
+  #leave() {
+    setTimeout(() => {
+      const select = this.#controls.get("release");
+      const active = document.activeElement;
+      if (active === select || this.#folderForm.contains(active) || !this.element.isConnected) return;
+      if (this.#unstored) this.#fallBack(select);
+      this.#updateFolder(this.#peer);
+    }, SETTLE_MS);
+  }
+
+  #fallBack(select) {
+    this.#unstored = false;
+    select.value = valueOf(this.#peer, "release");
+    showError(this.#alert, null);
+    this.#tell("muted", `Not stored, for no folder was set: release is ${select.value}.`);
+  }
+
+  /** Say what has become of a setting. */
+  #tell(kind = "done", ...children) {
+    setAttribute(this.#said, "class", kind);
+    setChildren(this.#said, ...children);
+  }
+
   #setFolder(event) {
     event.preventDefault();
     const folder = this.#folder.value.trim();
     if (!folder.startsWith("/")) return showError(this.#alert, { text: "the folder needs an absolute path", hint: "such as /srv/incoming" });
+    this.#unstored = false;
     this.#save({ release: FOLDER + folder });
   }
 
@@ -143,7 +190,7 @@ export class Policy {
     const typed = Object.keys(TYPED).map((key) => [key, this.#controls.get(key)]);
     const changes = typed.filter(([key, input]) => input.value.trim() !== valueOf(this.#peer, key)).map(([key, input]) => [key, input.value.trim()]);
     if (changes.length) this.#save(Object.fromEntries(changes));
-    else setChildren(this.#said, "nothing to save");
+    else this.#tell("done", "nothing to save");
   }
 
   async #save(settings) {
@@ -152,10 +199,10 @@ export class Policy {
     try {
       const peer = await api.patch(url`/v1/peers/${this.#name}`, { settings });
       for (const key of Object.keys(settings)) delete this.#controls.get(key).dataset.touched;
-      setChildren(this.#said, "saved: ", told(text));
+      this.#tell("done", "saved: ", told(text));
       this.#store.apply({ event: "peer", peer });
     } catch (error) {
-      setChildren(this.#said);
+      this.#tell();
       showError(this.#alert, error);
       for (const key of Object.keys(settings)) if (key in CHOICES) delete this.#controls.get(key).dataset.shown;
       this.update(this.#peer);
