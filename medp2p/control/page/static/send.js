@@ -4,17 +4,21 @@
  */
 
 import { ApiError, api, url } from "./api.js";
-import { formatCount } from "./format.js";
-import { h } from "./dom.js";
+import { escapeText, formatCount } from "./format.js";
+import { h, setAttribute } from "./dom.js";
 import { makeConfirmation } from "./confirm.js";
 import { makeSelection } from "./selection.js";
 import { openDialog } from "./dialog.js";
 import { say } from "./say.js";
+import { errorPlace, showError } from "./transfers.js";
 
 /** Longer than the daemon holds back an answer that waits for news. */
 const PATIENCE_MS = 90_000;
 const LOOK = "Look at the files";
 const AGAIN = "Look again";
+
+/** Where stands what became of a send after its dialog was closed; there is none when the session is over. */
+const afterwards = () => document.querySelector('[data-region="send"] [data-after]');
 
 /** Let the daemon walk the sources and read the headers; return the finished scan. */
 async function look(order, onProgress, signal) {
@@ -37,10 +41,14 @@ class Sending {
   #order = null;
   #scan = null;
   #confirmation = null;
+  #change = h("button", { type: "button", on: { click: () => this.#back() } }, "Change selection");
   #queued = [];
+  #running = null;
+  #session;
 
   constructor(store, given) {
     this.#store = store;
+    this.#session = store.signal;
     this.#selection = makeSelection(store, given);
   }
 
@@ -55,12 +63,42 @@ class Sending {
         return this.#place;
       },
       verb: LOOK,
-      onConfirm: () => this.#go(),
+      onConfirm: () => (this.#running = this.#go()),
     });
     this.#stop.abort();
     this.#place.replaceChildren();
+    await this.#running?.catch(() => {}); // told already: in the dialog, or by #tellError
+    if (this.#session.aborted) return;
     if (Array.isArray(rows)) say.politely(`queued: ${formatCount(rows.length, "transfer")} to ${rows[0].peer}`);
+    else this.#tellQueued();
     this.#store.wish();
+  }
+
+  /** Closing asks for nothing more, and does not call back what was asked for. */
+  get #closed() {
+    return !this.#dialog.element.open;
+  }
+
+  /** What is queued although not all of it was. */
+  get #partly() {
+    const all = this.#scan.parts.length;
+    const count = this.#queued.length < all ? `${this.#queued.length} of ` : "";
+    return `${count}${formatCount(all, "transfer")} to ${this.#order.peer}; Cancel takes back what was queued`;
+  }
+
+  #tellQueued() {
+    if (!this.#queued.length) return;
+    const text = `queued before the dialog was closed: ${this.#partly}`;
+    afterwards()?.append(h("p", null, escapeText(text)));
+    say.politely(text);
+  }
+
+  /** Nothing else shows an error that came after the dialog was closed. */
+  #tellError(error) {
+    if (!this.#closed || this.#session.aborted || !(error instanceof ApiError)) return;
+    const alert = errorPlace();
+    afterwards()?.append(alert);
+    showError(alert, error);
   }
 
   async #go() {
@@ -87,8 +125,7 @@ class Sending {
     this.#queued = [];
     this.#confirmation = makeConfirmation(this.#scan, peer, this.#order.wishes);
     const title = h("h3", { tabindex: "-1", class: "step" }, this.#confirmation.again ? "Look at this first" : "Check, then send");
-    const change = h("button", { type: "button", on: { click: () => this.#back() } }, "Change selection");
-    this.#place.replaceChildren(h("div", { class: "actions" }, change), title, this.#confirmation.element);
+    this.#place.replaceChildren(h("div", { class: "actions" }, this.#change), title, this.#confirmation.element);
     this.#dialog.setVerb(this.#confirmation.again ? AGAIN : "Send");
     // Recipient and label are looked at before the field that has the focus.
     (this.#confirmation.first ?? title).focus({ preventScroll: true });
@@ -97,26 +134,41 @@ class Sending {
 
   #back() {
     this.#confirmation = null;
-    this.#dialog.setError(null);
+    this.#dialog.setError(this.#queued.length ? `Queued already: ${this.#partly}.` : null);
     this.#dialog.setVerb(LOOK);
     this.#place.replaceChildren(this.#selection.element);
     this.#selection.element.querySelector("select").focus();
   }
 
-  /** Queue all parts, or none as far as that can be known before. */
   async #send(confirmations) {
+    setAttribute(this.#change, "disabled", true); // another selection would be sent beside this one
+    try {
+      await this.#queue(confirmations);
+    } catch (error) {
+      this.#tellError(error);
+      throw error;
+    } finally {
+      setAttribute(this.#change, "disabled", null);
+    }
+    return this.#queued;
+  }
+
+  /** Queue all parts, or none as far as that can be known before. */
+  async #queue(confirmations) {
+    const { signal } = this.#stop;
     const { scan, parts } = this.#scan;
     const { peer, note, priority } = this.#order;
     const missing = parts.filter((part) => !this.#queued.some((row) => row.part === part.part));
     const given = (part) => confirmations[parts.indexOf(part)];
     if (missing.length > 1) {
-      for (const part of missing) await api.post(url`/v1/scans/${scan}/check`, { part: part.part, confirmation: given(part) });
+      for (const part of missing) await api.post(url`/v1/scans/${scan}/check`, { part: part.part, confirmation: given(part) }, { signal });
     }
     for (const part of missing) {
+      if (this.#closed) return;
+      // Not given up with the dialog: nobody would know whether it was queued.
       const row = await api.post("/v1/transfers", { scan, peer, note, priority, part: part.part, confirmation: given(part) });
       this.#queued.push({ part: part.part, ...row });
     }
-    return this.#queued;
   }
 }
 
@@ -126,6 +178,7 @@ class Sending {
  * @param {{peer?: string, again_of?: string, label?: object}} [given] What is chosen already.
  */
 export function openSend(store, given = {}) {
+  afterwards()?.replaceChildren();
   return new Sending(store, given).run();
 }
 
@@ -133,7 +186,7 @@ export function openSend(store, given = {}) {
 export function mount(section, store) {
   const button = h("button", { type: "button", class: "primary", on: { click: () => openSend(store) } }, "Send");
   const hint = h("p", { class: "hint" });
-  section.append(h("div", { class: "actions" }, button), hint);
+  section.append(h("div", { class: "actions" }, button), h("div", { class: "why", data: { after: "send" } }), hint);
   store.subscribe("peers", (peers) => {
     button.disabled = peers.length === 0;
     hint.textContent = peers.length ? "Files of this workstation. Whose images they are is shown and confirmed before anything leaves." : "No workstation is paired yet: pair one first.";
