@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Error, Locator, Page, Route, expect
 
 from examples.study import make_study
-from tests.browser.clicking import back, choose_files, dialog, look
+from tests.browser.clicking import back, choose_files, confirm, dialog, look
 from tests.browser.stations import Pair
 from tests.browser.viewing import Viewer, region
 from tests.e2e.harness import wait_until
@@ -177,3 +177,64 @@ def test_what_a_failed_send_has_queued_is_told(pair: Pair, viewer: Viewer, tmp_p
     expect(heard(page)).to_have_text(said)
     expect(region(page, "send")).to_contain_text(said)
     wait_until(lambda: len(asked) == 2)
+
+
+def open_code(page: Page) -> None:
+    region(page, "peers").get_by_role("button", name="Pair", exact=True).click()
+    expect(dialog(page).locator(".pair-code")).not_to_be_empty()
+
+
+def pairing_state(page: Page) -> str:
+    """Ask the daemon, in the session of the page."""
+    ask = """async () => {
+      const { api } = await import("/static/api.js");
+      return (await api.get("/v1/pairing")).state;
+    }"""
+    return str(page.evaluate(ask))
+
+
+@pytest.mark.parametrize("leave", ["Back", "Close pairing"])
+def test_a_code_that_cannot_be_taken_back_is_told(pair: Pair, viewer: Viewer, leave: str) -> None:
+    ward, _ = pair
+    viewer.faults.expect(503)
+    page = viewer.open(ward)
+    failing = [True, True]
+
+    def fail(route: Route) -> None:
+        if route.request.method == "DELETE" and failing:
+            failing.pop()
+            route.fulfill(status=503, json={"error": {"code": "busy", "text": "not now"}})
+        else:
+            route.continue_()
+
+    page.route("**/v1/pairing", fail)
+    open_code(page)
+    if leave == "Back":
+        dialog(page).get_by_role("button", name="Back", exact=True).click()
+    else:
+        page.reload()
+        region(page, "peers").get_by_role("button", name="Close pairing").click()
+    form = dialog(page)
+    expect(form).to_contain_text("The code is still valid")
+    expect(form).to_contain_text("could not be taken back: not now")
+    assert pairing_state(page) == "open"
+    form.get_by_role("button", name="Take it back").click()
+    expect(form.locator("form > .error")).to_contain_text("not now")
+    confirm(page, "Take it back")
+    assert pairing_state(page) == "closed"
+    expect(region(page, "peers").get_by_text("A pairing code is shown until")).to_be_hidden()
+
+
+def test_a_code_that_comes_after_somebody_went_back_is_taken_back(
+    pair: Pair, viewer: Viewer
+) -> None:
+    ward, _ = pair
+    page = viewer.open(ward)
+    with held(page, "**/v1/pairing", "POST") as waiting:
+        region(page, "peers").get_by_role("button", name="Pair", exact=True).click()
+        arrived(page, waiting)
+        back(page)
+        with page.expect_response(lambda one: one.request.method == "DELETE") as closed:
+            waiting.pop().continue_()
+    assert closed.value.ok
+    assert pairing_state(page) == "closed"

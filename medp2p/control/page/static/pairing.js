@@ -101,7 +101,9 @@ class CodeView {
 export async function openPairing(store) {
   const view = h("div", null, h("p", { tabindex: "-1", autofocus: true, role: "status" }, "asking for a code …"));
   const code = new CodeView();
+  const over = store.signal;
   let end = () => {};
+  let asked = null;
   let shown = null;
   const show = async (state) => {
     if (state.state === shown && shown !== "open") return;
@@ -121,8 +123,9 @@ export async function openPairing(store) {
   await openDialog({
     title: "Pair with another workstation",
     body: (dialog) => {
-      api.post("/v1/pairing").then(
+      asked = api.post("/v1/pairing").then(
         (state) => {
+          if (over.aborted) return;
           store.set("pairing", state);
           end = store.subscribe("pairing", (now) => show(now).catch((error) => dialog.setError(error)));
         },
@@ -131,13 +134,34 @@ export async function openPairing(store) {
       return view;
     },
   });
+  await asked; // a code that comes later would be one that nobody sees
   end();
-  if (shown === "open") await closePairing(store).catch(() => {});
+  if (shown === "open" && !over.aborted) await closePairing(store);
 }
 
-/** Take the code back. */
+/** Take the code back; say so if that fails, and offer to try again. */
 export async function closePairing(store) {
-  store.set("pairing", await api.delete("/v1/pairing"));
+  const over = store.signal;
+  const take = async () => store.set("pairing", await api.delete("/v1/pairing"));
+  try {
+    await take();
+  } catch (error) {
+    if (!over.aborted) await tellValid(error, store, take);
+  }
+}
+
+function tellValid(error, store, take) {
+  const { expires } = store.get("pairing") ?? {};
+  const until = expires ? ["until ", time(expires)] : "until its time is over";
+  return openDialog({
+    title: "The code is still valid",
+    body: [
+      h("p", null, "It could not be taken back: ", told(error.text ?? error.message), "."),
+      h("p", null, "Whoever knows it can pair with this workstation ", until, "."),
+    ],
+    verb: "Take it back",
+    onConfirm: take,
+  });
 }
 
 /**

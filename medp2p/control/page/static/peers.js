@@ -76,7 +76,7 @@ function pairingNotice(store) {
     "div",
     { class: "notice", hidden: true },
     h("p", null, text),
-    h("div", { class: "actions" }, h("button", { type: "button", on: { click: () => openPairing(store) } }, "Show code"), h("button", { type: "button", class: "quiet", on: { click: () => closePairing(store).catch(() => {}) } }, "Close pairing")),
+    h("div", { class: "actions" }, h("button", { type: "button", on: { click: () => openPairing(store) } }, "Show code"), h("button", { type: "button", class: "quiet", on: { click: () => closePairing(store) } }, "Close pairing")),
   );
   store.subscribe("pairing", (state) => {
     notice.hidden = state?.state !== "open";
