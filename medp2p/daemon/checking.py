@@ -35,10 +35,11 @@ from medp2p.dicom.patients import Item
 from medp2p.errors import (
     ConflictError,
     IntegrityError,
+    MedP2PError,
     RemoteProtocolError,
     SealBrokenError,
 )
-from medp2p.model import WHOLE
+from medp2p.model import WHOLE, Actor
 from medp2p.text import rfc3339
 from medp2p.vault import transfers
 from medp2p.vault.age import SealReader
@@ -134,20 +135,45 @@ def _checked(tx: Tx, station: Station, transfer: str, result: str, found: Found)
     endings.record(tx, station, row, "check", RULE, outcome, detail)
     held = _held_text(row, result, fields, now)
     transfers.update(tx, row.id, checked_ms=now, check_result=result, held=held, updated_ms=now)
-    if result in (DIFFERS, BROKEN):
-        text = {
-            DIFFERS: f"transfer {row.id[:8]} is not what its label promised; its release is held",
-            BROKEN: f"the sealed file of transfer {row.id[:8]} is damaged",
-        }[result]
-        station.ledger.alarm(
-            tx,
-            kind=LABEL_DIFFERS if result == DIFFERS else SealBrokenError.code,
-            text=text,
-            peer=row.peer_name,
-            peer_key=row.peer_key,
-            detail={"transfer": row.id},
-        )
+    if result == DIFFERS:
+        text = f"transfer {row.id[:8]} is not what its label promised; its release is held"
+        _alarm(tx, station, row, LABEL_DIFFERS, text)
+    elif result == BROKEN:
+        _alarm_damage(tx, station, row)
     return transfers.get(tx, row.id)
+
+
+def _alarm(tx: Tx, station: Station, row: TransferRow, kind: str, text: str) -> None:
+    station.ledger.alarm(
+        tx,
+        kind=kind,
+        text=text,
+        peer=row.peer_name,
+        peer_key=row.peer_key,
+        detail={"transfer": row.id},
+    )
+
+
+def _alarm_damage(tx: Tx, station: Station, row: TransferRow) -> None:
+    text = f"the sealed file of transfer {row.id[:8]} is damaged"
+    _alarm(tx, station, row, SealBrokenError.code, text)
+
+
+def note_damage(tx: Tx, station: Station, transfer: str, error: BaseException) -> None:
+    """Hold a transfer whose sealed file turns out to be damaged after the look, with an alarm."""
+    row, now = transfers.get(tx, transfer), station.now_ms()
+    known = row.held is not None and json.loads(row.held).get("code") == SealBrokenError.code
+    if known or row.state not in WHOLE or not isinstance(error, SealBrokenError | IntegrityError):
+        return
+    text = held(SealBrokenError.code, "the sealed file is damaged", now)
+    transfers.update(tx, row.id, held=text, updated_ms=now)
+    _alarm_damage(tx, station, row)
+
+
+def unproved(tx: Tx, station: Station, actor: Actor, row: TransferRow, error: MedP2PError) -> None:
+    """Record that verifying a transfer has failed."""
+    endings.record(tx, station, row, "verify", actor, "failure", {"code": error.code})
+    note_damage(tx, station, row.id, error)
 
 
 def _held_text(row: TransferRow, result: str, fields: Sequence[str], now_ms: int) -> str | None:

@@ -123,7 +123,7 @@ async def verify(station: Station, actor: Actor, prefix: str) -> TransferRow:
     """Read a sealed transfer again as a whole and authenticate every byte.
 
     Raises:
-        SealBrokenError, IntegrityError: The file is damaged; audited.
+        SealBrokenError, IntegrityError: The file is damaged; audited, held, and an alarm.
     """
     found = await station.read(sealed, station, prefix)
 
@@ -134,9 +134,8 @@ async def verify(station: Station, actor: Actor, prefix: str) -> TransferRow:
     try:
         await trio.to_thread.run_sync(read, limiter=station.whole_limiter)
     except MedP2PError as error:
-        await station.write(
-            endings.record, station, found.row, "verify", actor, "failure", {"code": error.code}
-        )
+        await station.write(checking.unproved, station, actor, found.row, error)
+        await station.touch(found.row.id)
         raise
     await station.write(endings.record, station, found.row, "verify", actor)
     return found.row
@@ -307,6 +306,7 @@ def _failed(tx: Tx, station: Station, transfer: str, plan: _Plan, error: BaseExc
     if isinstance(error, scanning.ScanRefusedError) and row.held is None:
         held = checking.held(scanning.HELD, error.text, now)
         transfers.update(tx, row.id, held=held)
+    checking.note_damage(tx, station, row.id, error)
 
 
 def _done(tx: Tx, station: Station, transfer: str, path: bytes, mapped: int) -> None:

@@ -18,7 +18,13 @@ from medp2p.daemon.home import Home
 from medp2p.daemon.judging import Order
 from medp2p.daemon.station import RULE, Station
 from medp2p.dicom.label import Label, encode_label
-from medp2p.errors import CheckRefusedError, ConflictError, NotFoundError, UsageError
+from medp2p.errors import (
+    CheckRefusedError,
+    ConflictError,
+    NotFoundError,
+    SealBrokenError,
+    UsageError,
+)
 from medp2p.model import Actor, State
 from medp2p.vault import releases, transfers
 from medp2p.vault.store import Tx
@@ -204,6 +210,32 @@ async def test_a_damaged_sealed_file_is_found_by_the_look(
         row = await b.until_checked(transfer)
         assert row.check_result == checking.BROKEN
         assert json.loads(str(row.held))["code"] == "seal-broken"
+
+
+@pytest.mark.parametrize("how", ["verify", "release"])
+async def test_damage_after_the_look_is_shown_and_is_an_alarm(tmp_path: Path, how: str) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        transfer = await a.send("b", study(it))
+        assert (await b.until_checked(transfer)).held is None
+        path = b.home.sealed(transfer)
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+        with b.station.events.subscribe() as events:
+            for _ in range(2):
+                with pytest.raises(SealBrokenError):
+                    await (
+                        b.desk.verify(ANNA, transfer)
+                        if how == "verify"
+                        else b.released(transfer, tmp_path / "out")
+                    )
+            async for event in events:
+                seen: Any = event.get("transfer")
+                if seen and seen["held"]:
+                    assert seen["held"]["code"] == "seal-broken"
+                    break
+        assert b.state(transfer) is State.SEALED
+        assert b.alarms().count("seal-broken") == 1
 
 
 async def test_a_release_waits_for_the_look(tmp_path: Path) -> None:
