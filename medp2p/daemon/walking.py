@@ -32,6 +32,6 @@ def walk(
         if station.home.holds(root):
             raise SourceError(
                 "the home of this workstation is nothing to send: its keys lie there",
-                hint="what was received leaves the vault by `medp2p inbox release`",
+                hint="what was received is released into a folder first",
             )
     return scan(paths, progress, cancelled, station.home.folders())
