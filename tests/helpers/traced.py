@@ -22,7 +22,7 @@ def mark(number: int) -> None:
 
 async def main(folder: Path, sizes: list[int]) -> None:
     """Send one file of each size; before the first and after each stands a mark."""
-    async with pair_of(folder, compression=("auto", "auto")) as (it, a, _):
+    async with pair_of(folder, compression=("auto", "auto")) as (it, a, b):
         sources = [
             it.source(f"study-{number}", {"large": size}) for number, size in enumerate(sizes)
         ]
@@ -30,6 +30,7 @@ async def main(folder: Path, sizes: list[int]) -> None:
         for number, source in enumerate(sources):
             transfer = await a.send("b", source)
             await a.until(transfer, State.SEALED)
+            await b.until_checked(transfer)  # or its look would count for the next one
             mark(number + 1)
 
 
