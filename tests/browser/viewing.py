@@ -33,7 +33,8 @@ LAUNCH = (
 _ANSWERED_BADLY = re.compile(r"the server responded with a status of (\d+)")
 #: The same when there was no daemon to answer, or it went amid an answer.
 _NOT_ANSWERED = re.compile(
-    r"net::ERR_(CONNECTION_(REFUSED|RESET|CLOSED)|EMPTY_RESPONSE|INCOMPLETE_CHUNKED_ENCODING)"
+    r"net::ERR_(CONNECTION_(REFUSED|RESET|CLOSED)|SOCKET_NOT_CONNECTED|EMPTY_RESPONSE"
+    r"|INCOMPLETE_CHUNKED_ENCODING)"
 )
 #: A sign of life crosses the end of its session.
 _LATE = "/session/alive"

@@ -776,6 +776,8 @@ async def test_to_ask_for_released_folders_changes_nothing(tmp_path: Path) -> No
         await b.until(transfer, State.SEALED)
         folder = await b.released(transfer, tmp_path / "out")
         folder.rename(tmp_path / "elsewhere")
+        # What is told to the sender is written, too: that must be over.
+        await until(lambda: not b.pending(a) and not b.sessions.connected(a.key))
         write = b.station.write
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(b.station, "write", None)
