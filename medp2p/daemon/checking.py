@@ -162,11 +162,10 @@ def _alarm_damage(tx: Tx, station: Station, row: TransferRow) -> None:
 def note_damage(tx: Tx, station: Station, transfer: str, error: BaseException) -> None:
     """Hold a transfer whose sealed file turns out to be damaged after the look, with an alarm."""
     row, now = transfers.get(tx, transfer), station.now_ms()
-    known = row.held is not None and json.loads(row.held).get("code") == SealBrokenError.code
+    known = held_code(row) == SealBrokenError.code
     if known or row.state not in WHOLE or not isinstance(error, SealBrokenError | IntegrityError):
         return
-    text = held(SealBrokenError.code, "the sealed file is damaged", now)
-    transfers.update(tx, row.id, held=text, updated_ms=now)
+    transfers.update(tx, row.id, held=_held_by_damage(now), updated_ms=now)
     _alarm_damage(tx, station, row)
 
 
@@ -178,19 +177,28 @@ def unproved(tx: Tx, station: Station, actor: Actor, row: TransferRow, error: Me
 
 def _held_text(row: TransferRow, result: str, fields: Sequence[str], now_ms: int) -> str | None:
     """Return what holds a release after the look; a hold of somebody else stays."""
-    if row.held is not None and json.loads(row.held).get("code") != UNCHECKED:
+    if held_code(row) not in (None, UNCHECKED):
         return row.held
     if result == DIFFERS:
         text = f"the files are not what the label promised: {', '.join(fields)}"
         return held(LABEL_DIFFERS, text, now_ms)
     if result == BROKEN:
-        return held(SealBrokenError.code, "the sealed file is damaged", now_ms)
+        return _held_by_damage(now_ms)
     return None
+
+
+def _held_by_damage(now_ms: int) -> str:
+    return held(SealBrokenError.code, "the sealed file is damaged", now_ms)
 
 
 def held(code: str, text: str, now_ms: int) -> str:
     """Return why a release is held, as a row keeps it; nothing in it names a patient."""
     return json.dumps({"code": code, "text": text, "since": rfc3339(now_ms)})
+
+
+def held_code(row: TransferRow) -> str | None:
+    """Return the code of what holds a release; None: nothing does."""
+    return None if row.held is None else str(json.loads(row.held)["code"])
 
 
 # --- when ---------------------------------------------------------------------------------
@@ -220,7 +228,7 @@ async def settled(station: Station, transfer: str) -> None:
             row = await station.read(transfers.get, transfer)
             if row.checked_ms is not None or row.state not in WHOLE:
                 return
-            if row.held is not None and json.loads(row.held).get("code") == UNCHECKED:
+            if held_code(row) == UNCHECKED:
                 raise ConflictError(
                     f"the files of transfer {row.id} were not looked at yet; "
                     "nothing is released before",

@@ -23,7 +23,7 @@ from medp2p.errors import (
 )
 from medp2p.layout import Bytes, Layout
 from medp2p.model import ENDED
-from medp2p.net.buffers import free
+from medp2p.net import buffers
 from medp2p.net.link import Link, ReceivedChunk
 from medp2p.proto.frames import PACKING_FEATURE, Packing
 from medp2p.proto.messages import Commit, Progress
@@ -147,36 +147,24 @@ class Intake:
         journal.done(tx, self.transfer, indexes)
 
     async def _work(self, work: trio.MemoryReceiveChannel[list[ReceivedChunk]]) -> None:
-        plain, sealed = bytearray(limits.CHUNK_BYTES), bytearray(sealed_bytes(limits.CHUNK_BYTES))
-        try:
-            with memoryview(sealed) as scratch:
-                await self._work_in(work, plain, scratch)
-        finally:
-            free(plain)
-            free(sealed)
-
-    async def _work_in(
-        self,
-        work: trio.MemoryReceiveChannel[list[ReceivedChunk]],
-        plain: bytearray,
-        scratch: memoryview,
-    ) -> None:
         unpacker = Unpacker()
-        async with work:
-            async for group in work:
-                size = sum(chunk.header.length for chunk in group)
-                while self._unsettled_with(size) > limits.JOURNAL_GROUP_BYTES:
-                    await self._settled.wait()
-                self._working_bytes += size
-                await trio.to_thread.run_sync(self._store, group, plain, scratch, unpacker)
-                self._working_bytes -= size
-                self._written_bytes += size
-                for chunk in group:
-                    chunk.release()
-                    self._written.append(chunk.header.index)
-                self._some.ring()
-                if self._is_full():
-                    self._full.ring()
+        sizes = limits.CHUNK_BYTES, sealed_bytes(limits.CHUNK_BYTES)
+        with buffers.scratch(*sizes) as (plain, sealed), memoryview(sealed) as scratch:
+            async with work:
+                async for group in work:
+                    size = sum(chunk.header.length for chunk in group)
+                    while self._unsettled_with(size) > limits.JOURNAL_GROUP_BYTES:
+                        await self._settled.wait()
+                    self._working_bytes += size
+                    await trio.to_thread.run_sync(self._store, group, plain, scratch, unpacker)
+                    self._working_bytes -= size
+                    self._written_bytes += size
+                    for chunk in group:
+                        chunk.release()
+                        self._written.append(chunk.header.index)
+                    self._some.ring()
+                    if self._is_full():
+                        self._full.ring()
 
     def _unsettled_with(self, size: int) -> int:
         """Return how much would be written and not journalled after so many bytes more."""

@@ -337,9 +337,7 @@ def _done(tx: Tx, station: Station, transfer: str, path: bytes, mapped: int) -> 
 
 def _still_held(row: TransferRow) -> str | None:
     """What a label does not keep holds the next release too; a failure of the last one is over."""
-    if row.held is None:
-        return None
-    code = json.loads(row.held).get("code")
+    code = checking.held_code(row)
     return row.held if code in (checking.LABEL_DIFFERS, recalling.DESTROY_ASKED) else None
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from medp2p import limits
 from medp2p.daemon.compressing import Content, Pace
 from medp2p.layout import FilePart, Layout
-from medp2p.net.buffers import free
+from medp2p.net.buffers import scratch
 from medp2p.parcel.packed import is_packed
 from medp2p.parcel.reader import Reader
 from medp2p.proto.frames import Packing
@@ -34,13 +34,13 @@ class Room:
 @contextmanager
 def rooms() -> Iterator[list[Room]]:
     """Make room for each worker of a transfer; its memory is free at the end of the block."""
-    made = [Room(bytearray(limits.CHUNK_BYTES)) for _ in range(limits.WORKERS)]
-    try:
-        yield made
-    finally:
-        for room in made:
-            free(room.plain)
-            room.packer = None
+    with scratch(*[limits.CHUNK_BYTES] * limits.WORKERS) as buffers:
+        made = [Room(buffer) for buffer in buffers]
+        try:
+            yield made
+        finally:
+            for room in made:
+                room.packer = None
 
 
 @dataclass(frozen=True, slots=True)

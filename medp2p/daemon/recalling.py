@@ -8,10 +8,8 @@ receiver did is a signed fact; "erased" is stated only once it has been done.
 Source: docs/PROTOCOL.md, "Recall".
 """
 
-import json
-
 from medp2p import limits
-from medp2p.daemon import greeting, papers, statements
+from medp2p.daemon import checking, greeting, papers, statements
 from medp2p.daemon.endings import end, record
 from medp2p.daemon.openings import opening, opening_words
 from medp2p.daemon.station import PEER, RULE, Station
@@ -265,8 +263,7 @@ def asked(tx: Tx, station: Station, row: TransferRow, statement: Statement) -> N
 def _too_late(tx: Tx, station: Station, row: TransferRow) -> None:
     now = station.now_ms()
     text = "its sender has taken it back and asks to destroy what was released of it"
-    held = {"code": DESTROY_ASKED, "text": text, "since": rfc3339(now)}
-    transfers.update(tx, row.id, held=json.dumps(held), updated_ms=now)
+    transfers.update(tx, row.id, held=checking.held(DESTROY_ASKED, text, now), updated_ms=now)
     statements.queue_fact(tx, station, row, "recall-late", opening(tx, station, row))
     record(tx, station, row, "recall", PEER, "opened")
     station.ledger.alarm(
@@ -293,7 +290,7 @@ def erased(tx: Tx, station: Station, row: TransferRow) -> None:
 
 def is_asked(row: TransferRow) -> bool:
     """Return whether a request to destroy waits for an answer."""
-    return row.held is not None and json.loads(row.held).get("code") == DESTROY_ASKED
+    return checking.held_code(row) == DESTROY_ASKED
 
 
 def count_asked(tx: Tx) -> int:

@@ -1,6 +1,7 @@
 """A bounded pool of equal buffers, reused: fresh megabytes cost page faults each time."""
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import trio
 
@@ -12,6 +13,17 @@ def free(buffer: bytearray) -> None:
     """Free the memory of a buffer, whoever still refers to it; one in use by a thread is left."""
     with suppress(BufferError):
         buffer.clear()
+
+
+@contextmanager
+def scratch(*sizes: int) -> Iterator[list[bytearray]]:
+    """Make buffers of so many bytes each; their memory is free at the end of the block."""
+    made = [bytearray(size) for size in sizes]
+    try:
+        yield made
+    finally:
+        for buffer in made:
+            free(buffer)
 
 
 class Budget:
@@ -123,7 +135,7 @@ class BufferPool:
 
     def _lend(self) -> bytearray:
         self.budget.left -= 1
-        free = self.budget.free
-        buffer = free.pop() if free else bytearray(self.size_bytes)
+        spare = self.budget.free
+        buffer = spare.pop() if spare else bytearray(self.size_bytes)
         self._lent[id(buffer)] = buffer
         return buffer
