@@ -604,7 +604,7 @@ def alive(pid: int) -> bool:
     """Tell whether a process is there and no zombie."""
     try:
         return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
