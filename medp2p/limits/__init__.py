@@ -142,11 +142,13 @@ MAX_STRANGER_BYTES = 64 * KIB
 
 # --- the data path ------------------------------------------------------------------------
 
-#: Worker threads of one transfer on either side: two cores are what a workstation has to spare.
+#: Worker threads of one transfer at a sender that compresses: two cores are what it has to spare.
 WORKERS = 2
-#: Chunks that a worker thread takes in one call: handing work to a thread and back costs as much
-#: as half a chunk does.
+#: Chunks that a worker thread reads and seals in one call: handing work to a thread and back costs
+#: as much as half a chunk does.
 WORK_CHUNKS = 4
+#: Chunks that are taken off a link in one call, if they are there: a quarter of its memory.
+TAKE_CHUNKS = 8
 #: Sealed chunks that one link holds on their way out: two workers and the network busy.
 LINK_CHUNKS = 16
 #: The same where a chunk, once it is sealed, takes longer than QUEUE_SECONDS to leave: what is
@@ -160,6 +162,11 @@ RECEIVE_CHUNKS = 32
 #: beyond that each link gets WORK_CHUNKS.
 SEND_BUFFERS = LINK_CHUNKS
 RECEIVE_BUFFERS = RECEIVE_CHUNKS
+#: Memory for a chunk, sealed for the wire or for the vault, and a page to lay it out.
+ROOM_BYTES = CHUNK_BYTES + 8 * KIB
+#: How long a worker thread that sends a chunk waits for room in the network: a gigabit link takes
+#: one meanwhile. On a slower one a task waits. A cancel waits for a group of them at most.
+SEND_PATIENCE_SECONDS = 0.01
 #: Control messages waiting in one link to be sent; a manifest page of each is 4 MiB.
 LINK_MESSAGES = 8
 #: Bytes not yet sent that the kernel keeps before it calls a socket writable again: with trio's
@@ -347,6 +354,11 @@ WRITEBACK_BYTES = 128 * KIB
 #: How often a release under way looks whether its sender has taken it back: a look costs as much
 #: as a third of a chunk.
 RELEASE_STOP_SECONDS = 0.25
+#: Files from so many bytes on go past the page cache: on a workstation with 8 GiB of memory they
+#: would hardly stay in it until a release, but push out what other programs have there.
+DIRECT_FILE_BYTES = 1 * GIB
+#: Less than this at a time goes through it all the same: a copy then costs less than to wait.
+DIRECT_BYTES = 128 * KIB
 #: Smallest piece that file systems give out: a release of many small files needs one for each.
 DISK_BLOCK_BYTES = 4 * KIB
 

@@ -13,6 +13,7 @@ Source: age-encryption.org/v1 (C2SP, "age.md"), "Payload"; docs/VAULT.md, "age f
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import NamedTuple
 
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
@@ -40,6 +41,7 @@ from medp2p.vault.age_payload import (
     sealed_size,
 )
 from medp2p.vault.age_reader import SealReader
+from medp2p.vault.direct import DirectFile, lay
 from medp2p.vault.durable import AnyPath, Files, disk_errors
 
 __all__ = [
@@ -53,6 +55,18 @@ __all__ = [
     "sealed_bytes",
     "sealed_size",
 ]
+
+
+class Sealed(NamedTuple):
+    """Ciphertext for a place of an age file.
+
+    Attributes:
+        place: Offset in the file.
+        data: A view of the memory that was given for it.
+    """
+
+    place: int
+    data: memoryview
 
 
 class SealWriter:
@@ -83,6 +97,7 @@ class SealWriter:
         self._descriptor = Descriptor(descriptor)
         self._count = chunk_count(size)
         self._cipher = ChaCha20Poly1305(payload_key(file_key, header[-NONCE_BYTES:]))
+        self._direct = DirectFile(descriptor, size, writing=True)
         self._failed = False
 
     @classmethod
@@ -113,8 +128,8 @@ class SealWriter:
         header = header_for(file_key, recipients, random_bytes) + random_bytes(NONCE_BYTES)
         with disk_errors(StoreError, "sealed file cannot be made"):
             descriptor = files.create(path)
+        writer = cls(files, path, descriptor, size, file_key, header)
         try:
-            writer = cls(files, path, descriptor, size, file_key, header)
             with disk_errors(StoreError, "sealed file cannot be made"):
                 files.allocate(descriptor, len(header) + sealed_bytes(size))
                 files.pwrite_all(descriptor, header, 0, step="header")
@@ -123,7 +138,7 @@ class SealWriter:
                 files.fdatasync(descriptor)
                 files.fsync_folder(_folder_of(path))
         except BaseException:
-            os.close(descriptor)
+            writer.close()
             with suppress(OSError):
                 files.unlink(path)
             raise
@@ -169,17 +184,26 @@ class SealWriter:
             raise
 
     def write(self, offset: int, data: memoryview, scratch: bytearray | memoryview) -> None:
-        """Seal data at its place; thread-safe, and the interpreter is free meanwhile.
+        """Seal data and put it at its place: `seal` and `put` in one.
+
+        Raises:
+            As these.
+        """
+        self.put(self.seal(offset, data, scratch))
+
+    def seal(self, offset: int, data: memoryview, scratch: bytearray | memoryview) -> "Sealed":
+        """Encrypt data for its place; thread-safe, and the interpreter is free meanwhile.
+
+        Nothing is written yet: until `put` no other plaintext has lost its place by it.
 
         Args:
             offset: Plain offset, a multiple of AGE_CHUNK_BYTES.
             data: Whole age chunks, or everything up to the end of the file.
-            scratch: At least sealed_bytes(len(data)) bytes that nobody else uses meanwhile.
+            scratch: At least sealed_bytes(len(data)) bytes, which nobody else uses until it is
+                put; with PAGE_BYTES more the page cache is left alone (vault.direct).
 
         Raises:
-            NoSpaceError: The disk is full after all (copy-on-write file systems).
-            StoreError: The disk failed.
-            LocalProtocolError: Offset, length or scratch do not fit, or the file is closed.
+            LocalProtocolError: Offset, length or scratch do not fit.
         """
         length = len(data)
         whole = offset + length == self.size
@@ -190,7 +214,8 @@ class SealWriter:
         first, sealed = offset // CHUNK, sealed_bytes(length)
         if len(scratch) < sealed:
             raise LocalProtocolError(f"{len(scratch)} bytes of scratch, {sealed} are needed")
-        out = memoryview(scratch)[:sealed]
+        place = len(self.header) + first * SEALED_CHUNK
+        out = lay(memoryview(scratch), sealed, place)
         seal, final = self._cipher.encrypt_into, self._count - 1
         at = 0
         for index in range(first, first + chunk_count(length)):
@@ -198,9 +223,18 @@ class SealWriter:
             end = at + len(plain) + TAG_BYTES
             seal(chunk_nonce(index, index == final), plain, None, out[at:end])
             at = end
-        place = len(self.header) + first * SEALED_CHUNK
+        return Sealed(place, out)
+
+    def put(self, sealed: "Sealed") -> None:
+        """Write what `seal` has made; thread-safe.
+
+        Raises:
+            NoSpaceError: The disk is full after all (copy-on-write file systems).
+            StoreError: The disk failed.
+            LocalProtocolError: The file is closed.
+        """
         with self._descriptor.use() as descriptor, disk_errors(StoreError, "vault write"):
-            self._files.pwrite_all(descriptor, out, place)
+            self._files.pwrite_all(descriptor, sealed.data, sealed.place, direct=self._direct)
 
     def sync(self) -> None:
         """Make everything written so far durable.
@@ -238,6 +272,7 @@ class SealWriter:
     def close(self) -> None:
         """Close the file once no write is under way; may be called again."""
         self._descriptor.close()
+        self._direct.close()
 
 
 def _folder_of(path: AnyPath) -> str:

@@ -31,6 +31,7 @@ from medp2p.vault.age_payload import (
     read_start,
     sealed_bytes,
 )
+from medp2p.vault.direct import PAGE_BYTES, DirectFile
 from medp2p.vault.durable import AnyPath, Files, disk_errors
 
 #: Plain bytes that are taken from the disk at once: bounds the scratch memory.
@@ -64,6 +65,7 @@ class SealReader(Closing):
         nonce = start[header.size : self._base]
         self._cipher = ChaCha20Poly1305(payload_key(file_key, nonce))
         self._local = threading.local()
+        self._direct = DirectFile(descriptor, self.size, writing=False)
         # Only the true end carries the mark of the last chunk, so this proves the length.
         self._read_chunks(descriptor, self._count - 1, memoryview(bytearray(tail - TAG_BYTES)))
         self._descriptor = Descriptor(descriptor)
@@ -129,12 +131,16 @@ class SealReader(Closing):
     def close(self) -> None:
         """Close the file once no read is under way; may be called again."""
         self._descriptor.close()
+        self._direct.close()
 
     def _read_chunks(self, descriptor: int, first: int, view: memoryview) -> None:
         """Fill view with whole chunks; it ends at a chunk's border or at the file's end."""
-        sealed = self._scratch(sealed_bytes(len(view)))
-        got = os.preadv(descriptor, [sealed], self._base + first * SEALED_CHUNK)
-        if got != len(sealed):
+        size, place = sealed_bytes(len(view)), self._base + first * SEALED_CHUNK
+        room = self._scratch(size + 3 * PAGE_BYTES)
+        sealed = self._direct.pread(room, size, place)
+        if sealed is None:
+            sealed = room[: os.preadv(descriptor, [room[:size]], place)]
+        if len(sealed) != size:
             raise SealBrokenError("sealed file is cut off")
         at = 0
         for index in range(first, first + chunk_count(len(view))):

@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 from medp2p.errors import LocalProtocolError, MedP2PError, NoSpaceError
 from medp2p.vault import kernel
+from medp2p.vault.direct import DirectFile
 
 AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
@@ -226,16 +227,26 @@ class Files:
         data: bytes | bytearray | memoryview,
         offset: int,
         *,
+        direct: DirectFile | None = None,
         step: str = "write",
     ) -> None:
-        """Write all of data at an offset; usually in one system call."""
+        """Write all of data at an offset; usually in one system call.
+
+        Args:
+            descriptor: Of the file.
+            data: Anything.
+            offset: In the file.
+            direct: Of the same file: takes the whole pages, the rest goes through the cache.
+            step: Named point.
+        """
         with _Passing(self, step, descriptor):
-            written = os.pwrite(descriptor, data, offset)
-            if written == len(data):
+            if direct is None:
+                _pwrite(descriptor, data, offset)
                 return
             view = memoryview(data)
-            while written < len(view):
-                written += os.pwrite(descriptor, view[written:], offset + written)
+            first, end = direct.pwrite(view, offset)
+            _pwrite(descriptor, view[:first], offset)
+            _pwrite(descriptor, view[end:], offset + end)
 
     def start_writeback(self, descriptor: int, offset: int, length: int) -> None:
         """Let a range of a file go to the disk already: no step, for nothing is durable by it."""
@@ -328,6 +339,14 @@ class Files:
                 os.fchmod(descriptor, mode)
             finally:
                 os.close(descriptor)
+
+
+def _pwrite(descriptor: int, data: bytes | bytearray | memoryview, offset: int) -> None:
+    if not len(data):
+        return
+    written = os.pwrite(descriptor, data, offset)
+    while written < len(data):
+        written += os.pwrite(descriptor, memoryview(data)[written:], offset + written)
 
 
 def _fsync_names(descriptor: int) -> None:

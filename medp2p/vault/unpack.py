@@ -13,6 +13,7 @@ from medp2p import limits
 from medp2p.errors import ReleaseError
 from medp2p.layout import FilePart
 from medp2p.model import Entry, Kind
+from medp2p.vault.direct import DirectFile
 from medp2p.vault.durable import Files, disk_errors
 from medp2p.vault.names import NameRules, TargetNames
 from medp2p.vault.stage import Stage
@@ -23,11 +24,18 @@ class _File:
     """A file that comes in several parts.
 
     Attributes:
+        direct: For what of it is large enough.
         left: Bytes that are not written yet.
     """
 
     descriptor: int
+    direct: DirectFile
     left: int
+
+    def close(self) -> None:
+        """Close both."""
+        self.direct.close()
+        os.close(self.descriptor)
 
 
 class Unpacker:
@@ -97,8 +105,12 @@ class Unpacker:
             file = self._open.get(index)
             if file is None:
                 descriptor = self._stage.create(self.target(index))
-                file = self._open[index] = _File(descriptor, self._entries[index].size)
-        self._files.pwrite_all(file.descriptor, data, part.offset, step="release-write")
+                size = self._entries[index].size
+                file = _File(descriptor, DirectFile(descriptor, size, writing=True), size)
+                self._open[index] = file
+        self._files.pwrite_all(
+            file.descriptor, data, part.offset, direct=file.direct, step="release-write"
+        )
         self._files.start_writeback(file.descriptor, part.offset, len(data))
         with self._lock:
             file.left -= part.length
@@ -106,7 +118,7 @@ class Unpacker:
                 return
             del self._open[index]
         self._set_time(file.descriptor, index)
-        os.close(file.descriptor)
+        file.close()
 
     def finish(self) -> None:
         """Make empty files, and give folders their times: last, for each file changes them.
@@ -129,7 +141,7 @@ class Unpacker:
     def close(self) -> None:
         """Close the files that are open, if any."""
         while self._open:
-            os.close(self._open.popitem()[1].descriptor)
+            self._open.popitem()[1].close()
 
     def _entry(self, index: int) -> str:
         return f"entry {index + 1} of {len(self._entries)} cannot be written"

@@ -18,6 +18,7 @@ from medp2p.digest import chunk_digest, root_digest
 from medp2p.errors import IntegrityError, ReleaseError
 from medp2p.layout import Bytes, FilePart, Layout
 from medp2p.vault.age_reader import SealReader
+from medp2p.vault.direct import PAGE_BYTES, lay
 
 #: The files of a chunk of more small ones than that are written by one thread at a time: two that
 #: both make short system calls hand the interpreter lock to and fro, and take longer than one.
@@ -76,8 +77,9 @@ class Unsealing:
         count = self.layout.chunk_count
         # One more than threads: it is in nobody's hands while its digest is taken.
         ahead = limits.RELEASE_THREADS + 1
-        buffers = [memoryview(bytearray(limits.CHUNK_BYTES)) for _ in range(min(ahead, count))]
-        at_work: deque[Future[bytes]] = deque()
+        size = limits.CHUNK_BYTES + PAGE_BYTES
+        buffers = [memoryview(bytearray(size)) for _ in range(min(ahead, count))]
+        at_work: deque[Future[tuple[memoryview, bytes]]] = deque()
         submitted = 0
         for index in range(count):
             if self.cancelled():
@@ -86,25 +88,30 @@ class Unsealing:
                 buffer = buffers[submitted % ahead]
                 at_work.append(pool.submit(self._chunk, submitted, buffer, write))
                 submitted += 1
-            digest = at_work.popleft().result()
+            data, digest = at_work.popleft().result()
             if content is not None:
-                self._take(index, buffers[index % ahead], content)
+                self._take(self._parts(index), data, content)
             yield digest
 
-    def _chunk(self, index: int, buffer: memoryview, write: Write | None) -> bytes:
+    def _chunk(
+        self, index: int, buffer: memoryview, write: Write | None
+    ) -> tuple[memoryview, bytes]:
         """In a worker thread: the whole of a chunk."""
-        view = buffer[: self.layout.chunk_length(index)]
+        parts = self._parts(index)
+        view = lay(buffer, self.layout.chunk_length(index), _place(parts))
         self.reader.read_into(index * limits.CHUNK_BYTES, view)
         if write is not None:  # what is written needs as much memory as was read
             self.reader.forget(index * limits.CHUNK_BYTES, len(view))
         digest = chunk_digest(self.key, index, view)
-        self._take(index, view, write)
-        return digest
+        self._take(parts, view, write)
+        return view, digest
 
-    def _take(self, index: int, data: memoryview, write: Write | None) -> None:
-        """Compare what is no file's with the manifest, hand over what is."""
+    def _parts(self, index: int) -> list[Bytes | FilePart]:
         start = index * limits.CHUNK_BYTES
-        parts = list(self.layout.segments(start, start + self.layout.chunk_length(index)))
+        return list(self.layout.segments(start, start + self.layout.chunk_length(index)))
+
+    def _take(self, parts: list[Bytes | FilePart], data: memoryview, write: Write | None) -> None:
+        """Compare what is no file's with the manifest, hand over what is."""
         with self._turn if len(parts) > _MANY_PARTS else nullcontext():
             self._compare(parts, data, write)
 
@@ -122,3 +129,17 @@ class Unsealing:
                 if write is not None:
                     write(part, data[at:end])
             at = end
+
+
+def _place(parts: list[Bytes | FilePart]) -> int:
+    """Return where a chunk would begin in its largest file, so that it lies in pages as that does.
+
+    The file then goes to the disk past the page cache (vault.direct).
+    """
+    at = largest = place = 0
+    for part in parts:
+        length = part.length if isinstance(part, FilePart) else len(part.data)
+        if isinstance(part, FilePart) and length > largest:
+            largest, place = length, part.offset - at
+        at += length
+    return place

@@ -1,0 +1,146 @@
+"""Moving whole pages of a large file between the disk and our own memory, past the page cache.
+
+A file of gigabytes must be on the disk before it counts, and is not in the cache any more when it
+is read again: to copy it in there costs as much processor time as to encrypt it, more where the
+cache gets fresh memory, and pushes out what other programs on the workstation have there. Smaller
+ones go through the cache, so that a release soon after finds them there. Where a file system or a
+system cannot do it, nothing happens here.
+
+Pages that go this way and pages that go through the cache must not be the same ones: a file is
+always cut at the same places (an age file by its chunks), and the bytes before and after the whole
+pages of a piece go through the cache.
+
+Source: open(2), "O_DIRECT"; sizes and addresses in multiples of 4 KiB suit every disk.
+"""
+
+import ctypes
+import errno
+import os
+import threading
+
+from medp2p import limits
+
+PAGE_BYTES = limits.DISK_BLOCK_BYTES
+#: What a disk or a file system answers that wants other multiples, or cannot do it at all.
+_CANNOT = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP})
+
+
+def address_of(view: memoryview) -> int | None:
+    """Return where in memory a view begins; None for one that is empty or may not be written."""
+    if view.readonly or not len(view):
+        return None
+    return ctypes.addressof(ctypes.c_char.from_buffer(view))
+
+
+def lay(room: memoryview, size: int, offset: int) -> memoryview:
+    """Return a part of some memory that lies to pages as a place in a file does.
+
+    Args:
+        room: At least ``size`` bytes; with PAGE_BYTES more there always is such a part.
+        size: Bytes of the part.
+        offset: The place in the file.
+    """
+    start = 0
+    if len(room) >= size + PAGE_BYTES and (address := address_of(room)) is not None:
+        start = (offset - address) % PAGE_BYTES
+    return room[start : start + size]
+
+
+class DirectFile:
+    """A second descriptor of an open file, for whole pages; thread-safe but for closing.
+
+    It is opened when it is needed first, and only for a large file.
+
+    Args:
+        descriptor: Of the file; stays the caller's.
+        size: Bytes that the file holds in the end.
+        writing: Whether it is written; else it is read.
+    """
+
+    def __init__(self, descriptor: int, size: int, *, writing: bool) -> None:
+        self._file = descriptor
+        self._access = os.O_WRONLY if writing else os.O_RDONLY
+        self._lock = threading.Lock()
+        self._descriptor: int | None = None
+        self._able = hasattr(os, "O_DIRECT") and size >= limits.DIRECT_FILE_BYTES
+
+    def pwrite(self, data: memoryview, offset: int) -> tuple[int, int]:
+        """Write the whole pages of a large piece, if they lie in memory as on the disk.
+
+        Returns:
+            The range of data that was written; all else is left to the caller.
+
+        Raises:
+            OSError: The disk failed, or is full.
+        """
+        first, end = _whole_pages(data, offset)
+        if first == end or (descriptor := self._open()) is None:
+            return 0, 0
+        try:
+            return first, first + os.pwrite(descriptor, data[first:end], offset + first)
+        except OSError as error:
+            self._refused(error)
+            return 0, 0
+
+    def pread(self, room: memoryview, size: int, offset: int) -> memoryview | None:
+        """Read a large piece, and what else lies in its pages.
+
+        Args:
+            room: Memory for it: 3 * PAGE_BYTES more than ``size``.
+            size: Bytes wanted.
+            offset: In the file.
+
+        Returns:
+            The part of room that holds them, shorter at the end of the file; None: nothing was
+            read, the caller does it.
+
+        Raises:
+            OSError: The disk failed.
+        """
+        if size < limits.DIRECT_BYTES or (descriptor := self._open()) is None:
+            return None
+        lead = offset % PAGE_BYTES
+        begin = -(address_of(room) or 0) % PAGE_BYTES
+        length = -(-(lead + size) // PAGE_BYTES) * PAGE_BYTES
+        try:
+            got = os.preadv(descriptor, [room[begin : begin + length]], offset - lead)
+        except OSError as error:
+            self._refused(error)
+            return None
+        return room[begin + lead : begin + min(lead + size, max(lead, got))]
+
+    def close(self) -> None:
+        """Close it once nobody uses it; may be called again."""
+        self._able = False
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _open(self) -> int | None:
+        with self._lock:
+            if self._able and self._descriptor is None:
+                try:
+                    # The same file for certain, whatever has its name by now.
+                    path = f"/proc/self/fd/{self._file}"
+                    self._descriptor = os.open(path, self._access | os.O_DIRECT | os.O_CLOEXEC)
+                except OSError:
+                    self._able = False
+            return self._descriptor if self._able else None
+
+    def _refused(self, error: OSError) -> None:
+        """Do without from now on, or raise what is no question of sizes."""
+        if error.errno not in _CANNOT:
+            raise error
+        self._able = False
+
+
+def _whole_pages(data: memoryview, offset: int) -> tuple[int, int]:
+    """Return the range of data that is whole pages, in the file and in memory; or an empty one."""
+    first = -offset % PAGE_BYTES
+    end = first + max(0, len(data) - first) // PAGE_BYTES * PAGE_BYTES
+    if end - first < limits.DIRECT_BYTES:
+        return 0, 0
+    address = address_of(data)
+    if address is None or (address + first) % PAGE_BYTES:
+        return 0, 0
+    return first, end

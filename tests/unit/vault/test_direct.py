@@ -1,0 +1,214 @@
+"""Large files past the page cache: the same bytes, whichever way each of them went."""
+
+import errno
+import fcntl
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pyrage
+import pytest
+
+from medp2p import limits
+from medp2p.errors import NoSpaceError, SealBrokenError, StoreError
+from medp2p.vault import direct
+from medp2p.vault.age import SealReader, SealWriter
+from medp2p.vault.direct import PAGE_BYTES, DirectFile, lay
+from medp2p.vault.durable import Files
+from tests.unit.vault.test_age import IDENTITY, KEY, RECIPIENT, plain_of
+
+MIB = limits.MIB
+SIZE = 5 * MIB + 70_001
+
+
+@pytest.fixture(autouse=True)
+def every_file_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "DIRECT_FILE_BYTES", 0)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder on a file system that can do it."""
+    probe = os.open(tmp_path / "probe", os.O_RDWR | os.O_CREAT)
+    try:
+        view = lay(memoryview(bytearray(MIB + PAGE_BYTES)), MIB, 0)
+        if DirectFile(probe, MIB, writing=True).pwrite(view, 0) == (0, 0):
+            pytest.skip("this file system knows no O_DIRECT")
+    finally:
+        os.close(probe)
+    return tmp_path
+
+
+def seal_all(files: Files, path: Path, plain: bytes) -> None:
+    writer = SealWriter.create(files, path, len(plain), [RECIPIENT], KEY, os.urandom)
+    offsets = list(range(0, len(plain), MIB))
+    random.Random(3).shuffle(offsets)
+    for offset in offsets:
+        room = bytearray(limits.ROOM_BYTES)
+        writer.write(offset, memoryview(plain)[offset : offset + MIB], room)
+        if offset == offsets[2]:  # what was written lies on the disk, its edges in clean pages
+            writer.sync()
+    writer.sync()
+    writer.close()
+
+
+def read_all(path: Path, step: int = MIB) -> bytes:
+    with SealReader.open(path, IDENTITY) as reader:
+        out = bytearray(reader.size)
+        for offset in range(0, reader.size, step):
+            reader.read_into(offset, memoryview(out)[offset : offset + step])
+    return bytes(out)
+
+
+@pytest.mark.parametrize("offset", [0, 1, 511, 4095, 4096, 123_457])
+@pytest.mark.parametrize("address", [0, 1, 16, 4095])
+def test_memory_is_laid_out_as_the_file(offset: int, address: int) -> None:
+    room = memoryview(bytearray(3 * MIB))[address:]
+    view = lay(room, MIB, offset)
+    found = direct.address_of(view)
+    assert len(view) == MIB
+    assert found is not None
+    assert (found - offset) % PAGE_BYTES == 0
+    assert len(lay(room[:MIB], MIB, offset)) == MIB  # no room to choose: as it comes
+    assert direct.address_of(memoryview(b"fixed")) is None
+    assert direct.address_of(memoryview(bytearray())) is None
+
+
+def test_a_sealed_file_is_the_same_either_way(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, seen = plain_of(SIZE), []
+    pwrite = DirectFile.pwrite
+
+    def noted(file: DirectFile, data: memoryview, offset: int) -> tuple[int, int]:
+        first, end = pwrite(file, data, offset)
+        seen.append((len(data), end - first))
+        return first, end
+
+    monkeypatch.setattr(DirectFile, "pwrite", noted)
+    seal_all(Files(), folder / "f.age", plain)
+    large = [wrote for size, wrote in seen if size > MIB]
+    assert len(large) == 5
+    assert all(wrote > MIB - 2 * PAGE_BYTES for wrote in large)
+    identity = pyrage.x25519.Identity.from_str(IDENTITY)
+    assert pyrage.decrypt((folder / "f.age").read_bytes(), [identity]) == plain
+    for step in (MIB, 64 * limits.KIB, 3 * MIB + 17):
+        assert read_all(folder / "f.age", step) == plain
+
+
+def test_large_reads_go_past_the_cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seal_all(Files(), folder / "f.age", plain_of(SIZE))
+    pread, read = DirectFile.pread, []
+
+    def noted(file: DirectFile, room: memoryview, size: int, offset: int) -> memoryview | None:
+        found = pread(file, room, size, offset)
+        read.append(found is not None)
+        return found
+
+    monkeypatch.setattr(DirectFile, "pread", noted)
+    assert read_all(folder / "f.age") == plain_of(SIZE)
+    # The last chunk proves the length at opening; it and what is left at the end are small.
+    assert read == [False, True, True, True, True, True, False]
+
+
+def test_a_file_cut_off_meanwhile_is_seen(folder: Path) -> None:
+    path = folder / "f.age"
+    seal_all(Files(), path, plain_of(SIZE))
+    with SealReader.open(path, IDENTITY) as reader:
+        os.truncate(path, 3 * MIB)
+        for offset in (2 * MIB, 3 * MIB, 4 * MIB):
+            with pytest.raises(SealBrokenError):
+                reader.read_into(offset, memoryview(bytearray(MIB)))
+
+
+def test_small_files_are_left_to_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "DIRECT_FILE_BYTES", SIZE + 1)
+    opened = watch_open(monkeypatch)
+    seal_all(Files(), tmp_path / "f.age", plain_of(SIZE))
+    assert read_all(tmp_path / "f.age") == plain_of(SIZE)
+    assert not opened
+
+
+def watch_open(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Note with which flags files are opened past the cache."""
+    flags: list[int] = []
+    plain_open = os.open
+
+    def noted(path: str, flag: int, *rest: int, **named: int) -> int:
+        if flag & os.O_DIRECT:
+            flags.append(flag)
+        return plain_open(path, flag, *rest, **named)
+
+    monkeypatch.setattr(os, "open", noted)
+    return flags
+
+
+def refuse_to_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain_open = os.open
+
+    def refuse(path: str, flag: int, *rest: int, **named: int) -> int:
+        if flag & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "no O_DIRECT here")
+        return plain_open(path, flag, *rest, **named)
+
+    monkeypatch.setattr(os, "open", refuse)
+
+
+def refuse_to_move(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a disk does whose blocks are larger than a page."""
+    for name in ("pwrite", "preadv"):
+        monkeypatch.setattr(os, name, failing(getattr(os, name), errno.EINVAL))
+
+
+def failing(call: Callable[..., int], number: int) -> Callable[..., int]:
+    """Let a call fail for descriptors past the cache."""
+
+    def fails(descriptor: int, *rest: object) -> int:
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DIRECT:
+            raise OSError(number, os.strerror(number))
+        return call(descriptor, *rest)
+
+    return fails
+
+
+@pytest.mark.parametrize("refuse", [refuse_to_open, refuse_to_move])
+def test_where_it_cannot_be_done_the_cache_is_used(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    refuse: Callable[[pytest.MonkeyPatch], None],
+) -> None:
+    refuse(monkeypatch)
+    seal_all(Files(), tmp_path / "f.age", plain_of(SIZE))
+    assert read_all(tmp_path / "f.age") == plain_of(SIZE)
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"), [(errno.EIO, StoreError), (errno.ENOSPC, NoSpaceError)]
+)
+def test_trouble_of_the_disk_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[Exception]
+) -> None:
+    monkeypatch.setattr(os, "pwrite", failing(os.pwrite, number))
+    with pytest.raises(kind):
+        seal_all(Files(), folder / "f.age", plain_of(SIZE))
+    monkeypatch.undo()
+    monkeypatch.setattr(limits, "DIRECT_FILE_BYTES", 0)
+    seal_all(Files(), folder / "g.age", plain_of(SIZE))
+    monkeypatch.setattr(os, "preadv", failing(os.preadv, errno.EIO))
+    with pytest.raises(StoreError):
+        read_all(folder / "g.age")
+
+
+def test_no_descriptor_is_left(folder: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    seal_all(Files(), folder / "f.age", plain_of(SIZE))
+    read_all(folder / "f.age")
+
+    def fail(step: str) -> None:
+        if step == "header":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with pytest.raises(StoreError):
+        SealWriter.create(Files(fail), folder / "g.age", MIB, [RECIPIENT], KEY, os.urandom)
+    assert len(os.listdir("/proc/self/fd")) == before
