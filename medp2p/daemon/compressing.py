@@ -85,6 +85,12 @@ class Pace:
         if self.on and self._look.chunks >= limits.PACE_CHUNKS:
             self._judge_packed(now)
 
+    def waited(self, seconds: float) -> None:
+        """Note that chunks had places, and waited so long to leave them."""
+        if self._ahead <= 0:
+            self._period.waited += seconds
+            self._look.waited += seconds
+
     def packed(self, seconds: float) -> None:
         """Note that a chunk was compressed, and how long a worker took for it."""
         self._packing_seconds += (seconds - self._packing_seconds) / 8

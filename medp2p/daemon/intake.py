@@ -1,6 +1,7 @@
-"""Chunks in: claim, decrypt, check, seal, write; then durable, then journalled.
+"""Chunks in: decrypt, check, seal; claim, write; then durable, then journalled.
 
-The trio thread only moves finished buffers; each chunk is one call in a worker thread.
+One thread takes chunks off the link up to their ciphertext for the sealed file (``Taker``); others
+write that. The trio thread only moves finished buffers, many at a time.
 Order (docs/VAULT.md, "Write order"): a claim leads its data, a *done* record follows it.
 """
 
@@ -25,11 +26,11 @@ from medp2p.layout import Bytes, Layout
 from medp2p.model import ENDED
 from medp2p.net import buffers
 from medp2p.net.link import Link, ReceivedChunk
-from medp2p.proto.frames import PACKING_FEATURE, Packing
+from medp2p.proto.frames import PACKING_FEATURE, ChunkHeader, Packing
 from medp2p.proto.messages import Commit, Progress
 from medp2p.proto.packing import Unpacker
 from medp2p.vault import journal, transfers
-from medp2p.vault.age import SealWriter, sealed_bytes
+from medp2p.vault.age import Sealed, SealWriter
 from medp2p.vault.store import Tx
 
 Take = Callable[[], Awaitable[ReceivedChunk | Commit]]
@@ -52,9 +53,10 @@ class Intake:
     writer: SealWriter
     live: Live
     _wanted: bytearray = field(default_factory=bytearray)
+    _plain: bytearray = field(default_factory=lambda: bytearray(limits.CHUNK_BYTES))
+    _unpacker: Unpacker = field(default_factory=Unpacker)
     _written: list[int] = field(default_factory=list)
     _written_bytes: int = 0
-    _working_bytes: int = 0
     _some: Bell = field(default_factory=Bell)
     _full: Bell = field(default_factory=Bell)
     _told: tuple[float, float] = (0.0, 0.0)
@@ -68,21 +70,16 @@ class Intake:
             SourceChangedError: An index came with another digest than before.
             IntegrityError: A chunk is not what its header says.
         """
-        await self._want_what_is_missing()
         self._told = trio.current_time(), self.link.stats.receive_waited
-        claims_in, claims_out = trio.open_memory_channel[list[ReceivedChunk]](limits.CLAIM_GROUP)
         work_in, work_out = trio.open_memory_channel[list[ReceivedChunk]](limits.CLAIM_GROUP)
         try:
             with one_error():
                 async with trio.open_nursery() as outer:
                     outer.start_soon(self._journal)
                     async with trio.open_nursery() as inner:
-                        inner.start_soon(self._claim, claims_out, work_in)
-                        for _ in range(limits.WORKERS):
-                            inner.start_soon(self._work, work_out.clone())
-                        work_out.close()
-                        async with claims_in:
-                            commit = await self._receive(take, claims_in)
+                        inner.start_soon(self._work, work_out)
+                        async with work_in:
+                            commit = await self._receive(take, work_in)
                     outer.cancel_scope.cancel()
         finally:
             # Cut, stopped or refused: what was written is kept, so that it is not sent again.
@@ -91,15 +88,21 @@ class Intake:
         await self._flush()  # raises what was suppressed, if it still fails
         return commit
 
-    async def _want_what_is_missing(self) -> None:
-        """Note what was asked for: a byte for each chunk, 16 MiB at the very most."""
+    async def want(self) -> list[tuple[int, int]]:
+        """Return the [first, end) ranges of chunks to ask for; only these are taken."""
         count = self.geometry.chunk_count
-        self._wanted = bytearray(count)
-        for first, end in await self.station.read(journal.missing_ranges, self.transfer, count):
+        missing = await self.station.read(journal.missing_ranges, self.transfer, count)
+        self._wanted = bytearray(count)  # a byte for each chunk, 16 MiB at the very most
+        for first, end in missing:
             self._wanted[first:end] = b"\1" * (end - first)
+        return missing
+
+    def close(self) -> None:
+        """Free the memory."""
+        buffers.free(self._plain)
 
     async def _receive(
-        self, take: Take, claims: trio.MemorySendChannel[list[ReceivedChunk]]
+        self, take: Take, work: trio.MemorySendChannel[list[ReceivedChunk]]
     ) -> Commit:
         while True:
             item = await take()
@@ -107,90 +110,70 @@ class Intake:
                 return item
             chunks = [item, *self.link.receive_chunks()]
             for chunk in chunks:
-                self._expect(chunk)
-            await claims.send(chunks)
+                if chunk.refused:
+                    chunk.made  # noqa: B018  raises
+                self.live.count(chunk.header)
+            await work.send(chunks)
 
-    def _expect(self, chunk: ReceivedChunk) -> None:
-        index, length = chunk.header.index, chunk.header.length
+    async def _work(self, work: trio.MemoryReceiveChannel[list[ReceivedChunk]]) -> None:
+        """Claim and write what was taken, in groups.
+
+        One at a time: two writers of one file would only wait for each other in the kernel.
+        """
+        waiting: list[ReceivedChunk] = []
+        async with work:
+            while await _whole_group(waiting, work):
+                group = waiting[: limits.CLAIM_GROUP]
+                del waiting[: limits.CLAIM_GROUP]
+                size = sum(chunk.header.length for chunk in group)
+                while self._written_bytes + size > limits.JOURNAL_GROUP_BYTES:
+                    await self._settled.wait()
+                await trio.to_thread.run_sync(self._store, group)
+                self._written_bytes += size
+                for chunk in group:
+                    chunk.release()
+                    self._written.append(chunk.header.index)
+                self._some.ring()
+                if self._is_full():
+                    self._full.ring()
+
+    def _store(self, group: list[ReceivedChunk]) -> None:
+        """In a worker thread: commit (index, digest) of all of them before any is written."""
+        with self.station.store.write() as tx:
+            self.station.files.step("claim")
+            still_open(tx, self.transfer)
+            pairs = [(chunk.header.index, chunk.header.digest) for chunk in group]
+            if journal.claim(tx, self.transfer, pairs):
+                raise SourceChangedError("a chunk came again with other bytes than before")
+        for chunk in group:
+            self.writer.put(chunk.made)
+
+    def take_untrusted(
+        self, header: ChunkHeader, open_into: Callable[[memoryview], None], room: bytearray
+    ) -> Sealed:
+        """See Taker: from ciphertext of the link to ciphertext of the sealed file, in memory.
+
+        Raises:
+            RemoteProtocolError: A chunk that was not asked for.
+            IntegrityError: A chunk is not what its header says.
+        """
+        index, length = header.index, header.length
         if index >= len(self._wanted) or not self._wanted[index]:
             raise RemoteProtocolError("a chunk that was not asked for")
         if length != self.geometry.chunk_length(index):
             raise RemoteProtocolError("a chunk of the wrong length")
         self._wanted[index] = 0
-        self.live.count(chunk.header)
-
-    async def _claim(
-        self,
-        waiting: trio.MemoryReceiveChannel[list[ReceivedChunk]],
-        work: trio.MemorySendChannel[list[ReceivedChunk]],
-    ) -> None:
-        """Commit (index, digest) of all that wait, up to a group, before any is sealed."""
-        with work:
-            async for first in waiting:
-                group = list(first)
-                with trio.move_on_after(limits.CLAIM_LINGER_SECONDS), suppress(trio.EndOfChannel):
-                    while len(group) < limits.CLAIM_GROUP:
-                        group += await waiting.receive()
-                pairs = [(chunk.header.index, chunk.header.digest) for chunk in group]
-                if await self.station.write(self._claimed, pairs):
-                    raise SourceChangedError("a chunk came again with other bytes than before")
-                for at in range(0, len(group), limits.WORK_CHUNKS):
-                    await work.send(group[at : at + limits.WORK_CHUNKS])
-
-    def _claimed(self, tx: Tx, pairs: list[tuple[int, bytes]]) -> list[int]:
-        self.station.files.step("claim")
-        still_open(tx, self.transfer)
-        return journal.claim(tx, self.transfer, pairs)
-
-    def _done(self, tx: Tx, indexes: list[int]) -> None:
-        self.station.files.step("journal")
-        journal.done(tx, self.transfer, indexes)
-
-    async def _work(self, work: trio.MemoryReceiveChannel[list[ReceivedChunk]]) -> None:
-        unpacker = Unpacker()
-        sizes = limits.CHUNK_BYTES, sealed_bytes(limits.CHUNK_BYTES)
-        with buffers.scratch(*sizes) as (plain, sealed), memoryview(sealed) as scratch:
-            async with work:
-                async for group in work:
-                    size = sum(chunk.header.length for chunk in group)
-                    while self._unsettled_with(size) > limits.JOURNAL_GROUP_BYTES:
-                        await self._settled.wait()
-                    self._working_bytes += size
-                    await trio.to_thread.run_sync(self._store, group, plain, scratch, unpacker)
-                    self._working_bytes -= size
-                    self._written_bytes += size
-                    for chunk in group:
-                        chunk.release()
-                        self._written.append(chunk.header.index)
-                    self._some.ring()
-                    if self._is_full():
-                        self._full.ring()
-
-    def _unsettled_with(self, size: int) -> int:
-        """Return how much would be written and not journalled after so many bytes more."""
-        return self._written_bytes + self._working_bytes + size
-
-    def _store(
-        self,
-        group: list[ReceivedChunk],
-        plain: bytearray,
-        scratch: memoryview,
-        unpacker: Unpacker,
-    ) -> None:
-        """In a worker thread: whole chunks, from ciphertext to sealed file."""
-        for chunk in group:
-            header = chunk.header
-            view = memoryview(plain)[: header.length]
-            if header.packing is Packing.NONE:
-                chunk.open_into(view)
-            else:
-                body = scratch[: header.body]  # free until the chunk is sealed
-                chunk.open_into(body)
-                unpacker.unpack_untrusted(body, plain, header.length, header.packing)
-            if digest.chunk_digest(self.key, header.index, view) != header.digest:
-                raise IntegrityError("a chunk arrived damaged")
-            self._check_headers(header.index, view)
-            self.writer.write(header.index * limits.CHUNK_BYTES, view, scratch)
+        view = memoryview(self._plain)[:length]
+        if header.packing is Packing.NONE:
+            open_into(view)
+        else:
+            body = memoryview(room)[: header.body]  # free until the chunk is sealed
+            open_into(body)
+            self._unpacker.unpack_untrusted(body, self._plain, length, header.packing)
+        if digest.chunk_digest(self.key, index, view) != header.digest:
+            raise IntegrityError("a chunk arrived damaged")
+        self._check_headers(index, view)
+        return self.writer.seal(index * limits.CHUNK_BYTES, view, room)
 
     def _check_headers(self, index: int, view: memoryview) -> None:
         """What was approved is what arrives: headers and padding follow from the manifest."""
@@ -240,18 +223,37 @@ class Intake:
             indexes = list(self._written)
             if not indexes:
                 return False
-            try:
-                await trio.to_thread.run_sync(self.writer.sync)
-            except MedP2PError:
-                self._written.clear()  # a second fdatasync would succeed for lost data
-                raise
-            await self.station.write(self._done, indexes)
+            await trio.to_thread.run_sync(self._make_durable, indexes)
             del self._written[: len(indexes)]
             self._written_bytes = sum(map(self.geometry.chunk_length, self._written))
             self.live.chunks_done += len(indexes)
         settled, self._settled = self._settled, trio.Event()
         settled.set()
         return True
+
+    def _make_durable(self, indexes: list[int]) -> None:
+        """In a worker thread."""
+        try:
+            self.writer.sync()
+        except MedP2PError:
+            self._written.clear()  # a second fdatasync would succeed for lost data
+            raise
+        with self.station.store.write() as tx:
+            self.station.files.step("journal")
+            journal.done(tx, self.transfer, indexes)
+
+
+async def _whole_group(
+    waiting: list[ReceivedChunk], work: trio.MemoryReceiveChannel[list[ReceivedChunk]]
+) -> bool:
+    """Wait for as many chunks as are claimed together, for a while; False: there are no more."""
+    with suppress(trio.EndOfChannel):
+        if not waiting:
+            waiting += await work.receive()
+        with trio.move_on_after(limits.CLAIM_LINGER_SECONDS):
+            while len(waiting) < limits.CLAIM_GROUP:
+                waiting += await work.receive()
+    return bool(waiting)
 
 
 def still_open(tx: Tx, transfer: str) -> None:

@@ -41,7 +41,19 @@ class _Job:
     asked: Packing | None
 
 
-_Done = tuple[ChunkHeader, Packed | None]
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """A chunk that is sealed, and perhaps sent.
+
+    Attributes:
+        header: Of it.
+        packed: What came of compressing it, if that was asked.
+        waited: Seconds that the network was waited for.
+    """
+
+    header: ChunkHeader
+    packed: Packed | None
+    waited: float
 
 
 @dataclass
@@ -117,10 +129,14 @@ class Outflow:
     # --- one chunk --------------------------------------------------------------------
 
     async def _pump(self, scheduler: ChunkScheduler, idle: list[Room]) -> None:
-        """Keep a worker call going in each room; frames leave in the order of the scheduler."""
+        """Keep a worker call going in each room; frames leave in the order of the scheduler.
+
+        One room is enough until chunks are compressed: its thread sends them, too, and a second
+        one would only push in between.
+        """
         idle_in, idle_out = trio.open_memory_channel[Room](len(idle))
-        for room in idle:
-            idle_in.send_nowait(room)
+        spare = list(idle)
+        idle_in.send_nowait(spare.pop())
         failed: list[MedP2PError] = []
 
         async def work(group: list[_Job], room: Room) -> None:
@@ -129,11 +145,12 @@ class Outflow:
                 done, error = await trio.to_thread.run_sync(self._prepare, group, room)
             if shield.cancelled_caught:
                 return
-            for job, (header, packed) in zip(group, done, strict=False):
-                self.link.push(job.slot)
-                if packed is not None:
-                    self._packing.learn(packed)
-                self._sent(header)
+            for job, one in zip(group, done, strict=False):
+                job.slot.push()
+                if one.packed is not None:
+                    self._packing.learn(one.packed)
+                self._sent(one.header)
+            self._packing.pace.waited(sum(one.waited for one in done))
             if error is not None:
                 failed.append(error)
                 self.failure = self.failure or error
@@ -153,6 +170,8 @@ class Outflow:
                         break
                     raise
                 nursery.start_soon(work, group, room)
+                while spare and self._packing.pace.on:
+                    idle_in.send_nowait(spare.pop())
                 if len(self._hashed) >= limits.JOURNAL_GROUP_BYTES // limits.CHUNK_BYTES:
                     await self._journal()
         if failed:
@@ -162,7 +181,8 @@ class Outflow:
         """Take the next few chunks, and a place for each: as many as the link has room for now."""
         group: list[_Job] = []
         self._packing.pace.waits(trio.current_time())
-        most = await self.link.wait_places()
+        alone = not self._packing.pace.on  # one thread reads, seals and sends: see _pump
+        most = await self.link.wait_places(alone=alone)
         while len(group) < most and (index := scheduler.next()) is not None:
             length = self.geometry.chunk_length(index)
             slot = self.link.reserve_more(length) if group else None
@@ -194,12 +214,12 @@ class Outflow:
         header = ChunkHeader(job.index, len(view), self._digest(job.index, view))
         if job.asked is None:
             job.slot.seal(header, view)
-            return header, None
+            return _Done(header, None, job.slot.send_ready())
         packed = self._packing.pack(job.index, room, len(view), job.asked)
         if packed.packing is not Packing.NONE:
             header = replace(header, packing=packed.packing, packed=len(packed.body))
         job.slot.seal(header, packed.body)
-        return header, packed
+        return _Done(header, packed, job.slot.send_ready())
 
     def _digest(self, index: int, view: memoryview) -> bytes:
         self._reader.read_chunk_into(index, view)

@@ -235,24 +235,21 @@ class Receiving:
             done = await station.read(journal.done_count, self.transfer)
             with station.board.moving(self.transfer, done, geometry.chunk_count) as live:
                 intake = Intake(station, self.link, self.transfer, geometry, key, writer, live)
-                while True:
-                    await self._need(geometry)
-                    commit = await intake.run(self._take)
-                    missing = await station.read(
-                        journal.missing_ranges, self.transfer, geometry.chunk_count
-                    )
-                    if not missing:
-                        break
+                with closing(intake), self.link.taking(intake):
+                    missing = await intake.want()
+                    while True:
+                        await self._need(missing)
+                        commit = await intake.run(self._take)
+                        missing = await intake.want()
+                        if not missing:
+                            break
                 await self._seal(geometry, key, offer, writer, commit)
 
     def _begin(self, tx: Tx) -> None:
         now = self.station.now_ms()
         transfers.update(tx, self.transfer, state=State.RECEIVING, reason=None, updated_ms=now)
 
-    async def _need(self, geometry: layout.Layout) -> None:
-        missing = await self.station.read(
-            journal.missing_ranges, self.transfer, geometry.chunk_count
-        )
+    async def _need(self, missing: list[tuple[int, int]]) -> None:
         for at in range(0, max(1, len(missing)), limits.MAX_RANGES):
             part = missing[at : at + limits.MAX_RANGES]
             await self.link.send(Need(part, last=at + limits.MAX_RANGES >= len(missing)))

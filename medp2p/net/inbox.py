@@ -55,9 +55,9 @@ class Inbox:
         return self._pop()
 
     def take_chunks(self) -> list[ReceivedChunk]:
-        """Return the chunks that are first now, without waiting; WORK_CHUNKS - 1 at most."""
+        """Return the chunks that are first now, without waiting; TAKE_CHUNKS - 1 at most."""
         chunks: list[ReceivedChunk] = []
-        while self._items and len(chunks) < limits.WORK_CHUNKS - 1:
+        while self._items and len(chunks) < limits.TAKE_CHUNKS - 1:
             first = self._items[0]
             if not isinstance(first, ReceivedChunk):
                 break

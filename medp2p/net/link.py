@@ -1,23 +1,22 @@
 """One conversation over one stream, once the handshake has proved who is there.
 
-A link moves finished frames only. Control messages are sealed and opened here, they are small;
-chunks are sealed and opened by whoever owns them, in worker threads, between pooled buffers.
+Control messages are sealed and opened here, they are small; chunks are sealed and opened by
+whoever owns them, in worker threads, between pooled buffers.
 Buffers are bounded both ways: a slow peer holds back ``send`` and ``reserve_chunk``, a slow
 caller of ``receive`` holds back the peer.
 
 Made by dial and listen; used inside ``open_link``.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import trio
 
 from medp2p import limits
 from medp2p.errors import LinkLostError, MedP2PError, RemoteProtocolError
 from medp2p.net.inbox import Inbox
-from medp2p.net.receiving import FrameSource, ReceivedChunk
+from medp2p.net.receiving import FrameSource, LinkStats, ReceivedChunk, Taker
 from medp2p.net.sending import ChunkSlot, SendQueue
 from medp2p.net.stream import ByteStream
 from medp2p.proto.conversation import Conversation
@@ -25,16 +24,7 @@ from medp2p.proto.frames import ChunkStart, ControlFrame
 from medp2p.proto.messages import Bye, Hello, Message, Ping, Pong, decode_untrusted, encode
 from medp2p.proto.records import ReceiveCipher, SendCipher
 
-__all__ = ["ChunkSlot", "Link", "LinkStats", "ReceivedChunk", "open_link"]
-
-
-@dataclass(frozen=True, slots=True)
-class LinkStats:
-    """Bytes on the wire so far, after the handshake, and seconds spent waiting for them."""
-
-    bytes_sent: int
-    bytes_received: int
-    receive_waited: float
+__all__ = ["ChunkSlot", "Link", "ReceivedChunk", "open_link"]
 
 
 class Link:
@@ -76,6 +66,7 @@ class Link:
         self._scope = trio.CancelScope()
         self._stopped: trio.Event | None = None
         self._inbox = Inbox()
+        self._taker: Taker | None = None
 
     @property
     def address(self) -> str:
@@ -105,13 +96,16 @@ class Link:
         self.conversation.sent(message)
         self._queue.put_message(body)
 
-    async def wait_places(self) -> int:
+    async def wait_places(self, *, alone: bool = False) -> int:
         """Wait until it is time to prepare chunks; return how many are best reserved at once.
+
+        Args:
+            alone: Until nothing is queued, too, so that ChunkSlot.send_ready works.
 
         Raises:
             As send.
         """
-        return await self._queue.wait_places()
+        return await self._queue.wait_places(alone=alone)
 
     async def reserve_chunk(self, length: int) -> ChunkSlot:
         """Take the next place among our frames for a chunk of ``length`` bytes.
@@ -148,10 +142,6 @@ class Link:
     def _check_peer(self) -> None:
         if self._peer_ended:
             raise LinkLostError("the peer has ended the conversation")
-
-    def push(self, slot: ChunkSlot) -> None:
-        """Let a sealed chunk leave when its turn comes. Never waits."""
-        slot.push()
 
     async def ping(self) -> float:
         """Ask for a sign of life; return the round trip in seconds.
@@ -192,9 +182,18 @@ class Link:
     def receive_chunks(self) -> list[ReceivedChunk]:
         """Return what receive would return next, as far as it is chunks and here already.
 
-        At most WORK_CHUNKS - 1: with one that was received before, they are a group.
+        At most TAKE_CHUNKS - 1: with one that was received before, they are a group.
         """
         return self._inbox.take_chunks()
+
+    @contextmanager
+    def taking(self, taker: Taker) -> Iterator[None]:
+        """Within the block chunks are opened as they come, by a taker; there is one at a time."""
+        self._taker = taker
+        try:
+            yield
+        finally:
+            self._taker = None
 
     # --- before the tasks run: hello --------------------------------------------------------
 
@@ -205,9 +204,7 @@ class Link:
         await self._queue.send_first()
 
     async def receive_first(self) -> Message:
-        """Return the peer's first message, not yet known to the conversation.
-
-        The caller sets the limit, and tells the conversation.
+        """Return the peer's first message; the caller sets the limit, and tells the conversation.
 
         Raises:
             LinkLostError: The peer went away.
@@ -291,9 +288,7 @@ class Link:
     def _beat(self, message: Ping | Pong) -> None:
         """Queue a heartbeat, unless one of its kind is queued or nothing may leave."""
         kind = type(message)
-        if kind in self._beats:
-            return
-        if not (self._queue.open and self.conversation.may_send(message)):
+        if kind in self._beats or not (self._queue.open and self.conversation.may_send(message)):
             return
         self.conversation.sent(message)
         self._beats.add(kind)
@@ -301,31 +296,38 @@ class Link:
 
     async def _read(self) -> None:
         """Deliver what the peer says, in order, until its Bye."""
-        chunks = 0
-        while True:
-            frame = await self._source.next_frame()
+        frame: ControlFrame | ChunkStart | None = None
+        while not self._peer_ended:
+            frame = frame or await self._source.next_frame()
             if isinstance(frame, ChunkStart):
-                self.conversation.received_untrusted(frame.header)
-                self._inbox.put_chunk(await self._source.take_chunk(frame))
-                chunks += 1
-                if chunks % limits.WORK_CHUNKS == 0:
-                    await trio.lowlevel.checkpoint()  # others must run, however fast the network is
-                continue
-            message = decode_untrusted(frame.body)
-            self.conversation.received_untrusted(message)
-            if isinstance(message, Ping):
-                self._beat(Pong())
-            elif isinstance(message, Pong):
-                self._pong.set()
-                self._pong = trio.Event()
-            elif isinstance(message, Bye):
-                self._peer_ended = True
-                await self._inbox.put_message(message)
-                self._inbox.close()
-                return
+                frame = await self._read_chunks(frame)
             else:
-                await self._inbox.put_message(message)
+                await self._read_message(frame)
+                frame = None
             await trio.lowlevel.checkpoint()  # a flood of pings must not hold up other tasks
+        self._inbox.close()
+
+    async def _read_chunks(self, start: ChunkStart) -> ControlFrame | ChunkStart | None:
+        """Deliver a chunk, or several; return the frame behind them if it is known."""
+        self.conversation.received_untrusted(start.header)
+        chunks, frame = await self._source.take_chunks(start, self._taker)
+        self._inbox.put_chunk(chunks[0])
+        for chunk in chunks[1:]:
+            self.conversation.received_untrusted(chunk.header)
+            self._inbox.put_chunk(chunk)
+        return frame
+
+    async def _read_message(self, frame: ControlFrame) -> None:
+        message = decode_untrusted(frame.body)
+        self.conversation.received_untrusted(message)
+        if isinstance(message, Ping):
+            self._beat(Pong())
+        elif isinstance(message, Pong):
+            self._pong.set()
+            self._pong = trio.Event()
+        else:
+            self._peer_ended = isinstance(message, Bye)
+            await self._inbox.put_message(message)
 
     # --- the end ----------------------------------------------------------------------------
 
@@ -369,10 +371,8 @@ class Link:
         # Closing with unread bytes in the kernel resets the connection, which could take our
         # last words from the peer: read until it has ended, too.
         while not self._peer_ended:
-            await self._source.skip_chunk()
-            frame = await self._source.next_frame()
-            if isinstance(frame, ControlFrame):
-                self._peer_ended = isinstance(decode_untrusted(frame.body), Bye)
+            frame = await self._source.next_control()
+            self._peer_ended = isinstance(decode_untrusted(frame.body), Bye)
 
 
 @asynccontextmanager

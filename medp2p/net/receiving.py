@@ -1,14 +1,21 @@
-"""The receiving half of a link: records off the wire, chunks straight into pooled buffers."""
+"""The receiving half of a link: records off the wire, chunks straight into pooled buffers.
 
-from typing import Final
+Where somebody takes the chunks of a transfer (``Taker``), one call of a worker thread reads some
+of them off the stream, lets each be opened, and keeps what was made of it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+from weakref import WeakSet
 
 import trio
 
 from medp2p import limits
-from medp2p.errors import LinkLostError, LocalProtocolError
-from medp2p.net.buffers import Budget, BufferPool
+from medp2p.errors import LinkLostError, LocalProtocolError, MedP2PError
+from medp2p.net.buffers import Budget, BufferPool, free
 from medp2p.net.stream import ByteStream
-from medp2p.proto.frames import ChunkHeader, ChunkStart, ControlFrame, FrameReader
+from medp2p.proto.frames import ChunkHeader, ChunkStart, ControlFrame, Frame, FrameReader
 from medp2p.proto.records import FULL_RECORD_BYTES, ReceiveCipher, sealed_bytes
 
 _CHUNK_BYTES: Final = sealed_bytes(limits.CHUNK_BYTES)
@@ -16,10 +23,37 @@ _CHUNK_BYTES: Final = sealed_bytes(limits.CHUNK_BYTES)
 _BUDGET: Final = Budget(limits.RECEIVE_BUFFERS)
 
 
-class ReceivedChunk:
-    """A chunk as it came off the wire, still sealed, in a pooled buffer.
+@dataclass(frozen=True, slots=True)
+class LinkStats:
+    """Bytes on the wire so far, after the handshake, and seconds spent waiting for them."""
 
-    Release it when it is opened or not wanted: the link holds RECEIVE_CHUNKS of them.
+    bytes_sent: int
+    bytes_received: int
+    receive_waited: float
+
+
+class Taker(Protocol):
+    """Makes something of the chunks of a transfer, in worker threads, one after the other."""
+
+    def take_untrusted(
+        self, header: ChunkHeader, open_into: Callable[[memoryview], None], room: bytearray
+    ) -> Any:
+        """Open a chunk and make something of it that lies in ``room``.
+
+        Args:
+            header: As the peer says.
+            open_into: Decrypts the chunk's body into so much memory as it has.
+            room: ROOM_BYTES of memory, the chunk's until its release.
+
+        Raises:
+            MedP2PError: Whoever receives the chunk gets it raised there.
+        """
+
+
+class ReceivedChunk:
+    """A chunk as it came off the wire in a pooled buffer: sealed, or what a taker made of it.
+
+    Release it when it is not wanted any more: the link holds RECEIVE_CHUNKS of them.
 
     Attributes:
         header: Index, lengths, packing and digest as the peer says; that of the body is true.
@@ -30,9 +64,11 @@ class ReceivedChunk:
     ) -> None:
         self.header: ChunkHeader = start.header
         self._start = start
-        self._cipher = cipher
+        self._cipher: ReceiveCipher | None = cipher
         self._buffer: bytearray | None = buffer
         self._pool = pool
+        self._made: Any = None
+        self._error: MedP2PError | None = None
 
     def open_into(self, out: memoryview) -> None:
         """Decrypt the body of the chunk. Blocking: call it in a worker thread.
@@ -42,16 +78,66 @@ class ReceivedChunk:
 
         Raises:
             RemoteProtocolError: It does not authenticate; end the link.
-            LocalProtocolError: It was released before, or ``out`` is too small.
+            LocalProtocolError: It was released or taken before, or ``out`` is too small.
         """
-        if self._buffer is None:
+        if self._buffer is None or self._cipher is None:
             raise LocalProtocolError("chunk opened after its release")
         sealed = memoryview(self._buffer)[: self._start.sealed_bytes]
         self._cipher.open_into(self._start.first_nonce, sealed, out[: self.header.body])
 
+    def take(self, taker: Taker, sealed: memoryview) -> None:
+        """Let a taker make something of the chunk. Blocking: call it in a worker thread.
+
+        Args:
+            taker: Gets the chunk's buffer to put that into.
+            sealed: The chunk's records, which lie elsewhere.
+
+        Raises:
+            RemoteProtocolError: They do not authenticate.
+        """
+        cipher, self._cipher = self._cipher, None
+        if self._buffer is None or cipher is None:
+            raise LocalProtocolError("chunk taken twice")
+        opened: list[MedP2PError] = []
+
+        def open_into(out: memoryview) -> None:
+            try:
+                cipher.open_into(self._start.first_nonce, sealed, out[: self.header.body])
+            except MedP2PError as error:
+                opened.append(error)
+                raise
+
+        try:
+            self._made = taker.take_untrusted(self.header, open_into, self._buffer)
+        except MedP2PError as error:
+            if opened:
+                raise
+            self._error = error
+
+    @property
+    def made(self) -> Any:
+        """What the taker made of it.
+
+        Raises:
+            MedP2PError: What the taker raised.
+        """
+        if self._error is not None:
+            raise self._error
+        return self._made
+
+    @property
+    def refused(self) -> bool:
+        """Whether ``made`` raises."""
+        return self._error is not None
+
+    def forget(self) -> None:
+        """Let go of what was made: a view of a buffer keeps that."""
+        self._made = None
+
     def release(self) -> None:
         """Give the buffer back. Trio thread; idempotent."""
         if self._buffer is not None:
+            self.forget()
             self._pool.release(self._buffer)
             self._buffer = None
 
@@ -73,8 +159,13 @@ class FrameSource:
         self._cipher = cipher
         self._reader = FrameReader(cipher, pairing=pairing)
         self._record = memoryview(bytearray(FULL_RECORD_BYTES))
-        self._pool = BufferPool(limits.RECEIVE_CHUNKS, _CHUNK_BYTES, _BUDGET)
+        self._pool = BufferPool(limits.RECEIVE_CHUNKS, limits.ROOM_BYTES, _BUDGET)
+        self._pending = False
         self._body_left = 0
+        #: Records of the chunk that a taker gets next, and whether more than that is here.
+        self._sealed = bytearray()
+        self._behind = False
+        self._taken: WeakSet[ReceivedChunk] = WeakSet()
 
     @property
     def waited_seconds(self) -> float:
@@ -95,9 +186,12 @@ class FrameSource:
             view = self._record[: self._reader.want]
             count = await self._take(view)
             for frame in self._reader.receive_data_untrusted(view[:count]):
-                if isinstance(frame, ChunkStart):
-                    self._body_left = frame.sealed_bytes
-                return frame  # at most one: never fed more than it wants
+                return self._begun(frame)  # at most one: never fed more than it wants
+
+    def _begun(self, frame: Frame) -> ControlFrame | ChunkStart:
+        if isinstance(frame, ChunkStart):
+            self._pending, self._body_left = True, frame.sealed_bytes
+        return frame
 
     async def take_chunk(self, start: ChunkStart) -> ReceivedChunk:
         """Read a chunk's records into a pooled buffer; waits while all are in use.
@@ -107,28 +201,123 @@ class FrameSource:
 
         Cancellation: the chunk is lost; skip_chunk and next_frame still work.
         """
-        try:
-            buffer = self._pool.acquire_nowait() or await self._pool.acquire()
-        except trio.ClosedResourceError:
-            raise LinkLostError("the link is closed") from None
+        buffer = await self._room()
         chunk = ReceivedChunk(start, self._cipher, buffer, self._pool)
-        view = memoryview(buffer)[: start.sealed_bytes]
         try:
-            while self._body_left:
-                self._body_left -= await self._take(view[-self._body_left :])
+            await self._fill(buffer, start.sealed_bytes)
         except BaseException:
             chunk.release()
             raise
-        self._reader.chunk_taken()
+        self._chunk_read()
         return chunk
+
+    async def take_chunks(
+        self, start: ChunkStart, taker: Taker | None
+    ) -> tuple[list[ReceivedChunk], ControlFrame | ChunkStart | None]:
+        """Let a taker have a chunk, and what follows it: chunks that are here, TAKE_CHUNKS in all.
+
+        Without a taker it is one chunk, which its receiver opens.
+
+        Returns:
+            The chunks, at least one, only the last of them refused; and the frame behind them, if
+            it is known: a chunk's must be taken or skipped before the next call.
+
+        Raises:
+            LinkLostError: As take_chunk.
+            RemoteProtocolError: Records do not authenticate or are not frames.
+
+        Cancellation: chunks are lost; skip_chunk and next_frame still work.
+        """
+        if taker is None:
+            return [await self.take_chunk(start)], None
+        if not self._sealed:
+            self._sealed = bytearray(_CHUNK_BYTES)
+        most = limits.TAKE_CHUNKS if self._behind else limits.WORK_CHUNKS
+        rooms = [await self._room()]
+        while len(rooms) < most and (room := self._pool.acquire_nowait()) is not None:
+            rooms.append(room)
+        chunks: list[ReceivedChunk] = []
+        frame: ControlFrame | ChunkStart | None = start
+        try:
+            while not chunks and isinstance(frame, ChunkStart):
+                if not self._behind:
+                    await self._fill(self._sealed, start.sealed_bytes)
+                frame = await trio.to_thread.run_sync(self._take_ready, frame, taker, rooms, chunks)
+        except BaseException:
+            for chunk in chunks:
+                chunk.release()
+            raise
+        finally:
+            for room in rooms:
+                self._pool.release(room)
+        return chunks, frame
+
+    def _take_ready(
+        self,
+        start: ChunkStart,
+        taker: Taker,
+        rooms: list[bytearray],
+        chunks: list[ReceivedChunk],
+    ) -> ControlFrame | ChunkStart | None:
+        """In a worker thread: take chunks while they are here and there is room for them."""
+        frame: ControlFrame | ChunkStart | None = start
+        while isinstance(frame, ChunkStart) and rooms:
+            view = memoryview(self._sealed)[: frame.sealed_bytes]
+            while self._body_left:
+                count = self._stream.receive_ready(view[-self._body_left :])
+                self._body_left -= count
+                self.bytes_received += count
+                if not count:
+                    self._behind = False
+                    return frame
+            self._chunk_read()
+            chunk = ReceivedChunk(frame, self._cipher, rooms[-1], self._pool)
+            chunk.take(taker, view)
+            self._taken.add(chunk)
+            chunks.append(chunk)
+            rooms.pop()
+            frame = None if chunk.refused else self._frame_ready()
+        self._behind = True
+        return frame
+
+    def _frame_ready(self) -> ControlFrame | ChunkStart | None:
+        """Return the next frame, as far as it is here."""
+        while count := self._stream.receive_ready(view := self._record[: self._reader.want]):
+            self.bytes_received += count
+            for frame in self._reader.receive_data_untrusted(view[:count]):
+                return self._begun(frame)
+        return None
+
+    async def _room(self) -> bytearray:
+        try:
+            return self._pool.acquire_nowait() or await self._pool.acquire()
+        except trio.ClosedResourceError:
+            raise LinkLostError("the link is closed") from None
+
+    async def _fill(self, buffer: bytearray, size: int) -> None:
+        """Read what is left of the pending chunk's records to the end of their place."""
+        view = memoryview(buffer)[:size]
+        while self._body_left:
+            self._body_left -= await self._take(view[-self._body_left :])
+
+    def _chunk_read(self) -> None:
+        self._pending = False
+        self._reader.chunk_taken()
+
+    async def next_control(self) -> ControlFrame:
+        """Return the next message, whatever is pending or comes before it. Raises as next_frame."""
+        while True:
+            await self.skip_chunk()
+            frame = await self.next_frame()
+            if isinstance(frame, ControlFrame):
+                return frame
 
     async def skip_chunk(self) -> None:
         """Read and drop what is left of a chunk; nothing happens where none is pending."""
-        pending = self._body_left > 0
         while self._body_left:
             self._body_left -= await self._take(self._record[: self._body_left])
-        if pending:
-            self._reader.chunk_taken()
+        if self._pending:
+            self._chunk_read()
 
     def close(self) -> None:
         """Let a task that waits for a buffer go."""
@@ -136,7 +325,10 @@ class FrameSource:
 
     def drop(self) -> None:
         """Free the memory of chunks that nobody will open any more."""
+        for chunk in self._taken:
+            chunk.forget()
         self._pool.drop()
+        free(self._sealed)
 
     async def _take(self, view: memoryview) -> int:
         """Read a beginning of the view, 1 byte at least: any byte is a sign of life."""

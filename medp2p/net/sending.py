@@ -31,16 +31,18 @@ class _Frame:
     Attributes:
         rest: Sealed bytes still to be sent.
         done: Called once, when the last byte has been handed to the kernel.
+        gone: All of it was sent by the thread that has sealed it; nothing but ``done`` is left.
         final: Nothing may leave after it.
         since: Trio time since which a chunk could leave; None for a message.
     """
 
-    __slots__ = ("done", "final", "rest", "since")
+    __slots__ = ("done", "final", "gone", "rest", "since")
 
     def __init__(self, rest: memoryview | None, done: Callable[[], None]) -> None:
         self.rest = rest
         self.done = done
         self.final = False
+        self.gone = False
         self.since: float | None = None
 
 
@@ -64,7 +66,7 @@ class ChunkSlot:
         self._nonce = nonce
         self._buffer = buffer
         self._used = False
-        self._sealed = 0
+        self._sealed = self._given = 0
         self._frame = _Frame(None, lambda: queue.give_back(buffer))
 
     def seal(self, header: ChunkHeader, body: memoryview) -> None:
@@ -88,6 +90,22 @@ class ChunkSlot:
         end = cipher.seal_into(self._nonce, memoryview(header.encode()), out)
         self._sealed = end + cipher.seal_into(self._nonce + 1, body, out[end:])
 
+    def send_ready(self) -> float:
+        """Send what the network takes now of the sealed chunk, if its turn has come.
+
+        Optional, between ``seal`` and ``push``, in the same worker thread: to hand each chunk
+        over to the trio thread costs more than to send it. What is left leaves after ``push``.
+
+        Returns:
+            Seconds that the network was waited for, SEND_PATIENCE_SECONDS at most.
+        """
+        if not self._queue.is_turn(self._frame):
+            return 0.0
+        sealed = memoryview(self._buffer)[: self._sealed]
+        self._given, waited = self._queue.send_ready(sealed)
+        self._frame.gone = self._given == self._sealed
+        return waited
+
     def push(self) -> None:
         """Let the sealed chunk leave when its turn comes. Trio thread.
 
@@ -96,7 +114,8 @@ class ChunkSlot:
         """
         if not self._sealed or self._frame.rest is not None:
             raise LocalProtocolError("chunk slot pushed without a sealed chunk, or twice")
-        self._frame.rest = memoryview(self._buffer)[: self._sealed]
+        self._queue.sent(self._given)
+        self._frame.rest = memoryview(self._buffer)[self._given : self._sealed]
         self._frame.since = trio.current_time()
         self._queue.wake()
 
@@ -199,14 +218,17 @@ class SendQueue:
             self.check_open()
             raise LinkLostError("the link is closed") from None
 
-    async def wait_places(self) -> int:
+    async def wait_places(self, *, alone: bool) -> int:
         """Wait until chunks should be prepared; return how many, at least 1. Raises as check_open.
 
         As long as chunks leave quickly, whole groups are asked for at a time, and many may wait
         here; on a slow network few, so that a message is not behind minutes of them.
+
+        Args:
+            alone: Until nothing is queued, too: what is sealed next may leave at once.
         """
         self.check_open()
-        while not (places := self._free_places()):
+        while (alone and self._frames) or not (places := self._free_places()):
             await self._places.park()
             self.check_open()
         return places
@@ -240,6 +262,28 @@ class SendQueue:
         self._pool.release(buffer)
         if self._places and self._free_places():
             self._places.unpark_all()
+
+    def is_turn(self, frame: _Frame) -> bool:
+        """Tell a worker thread whether all before its frame has left.
+
+        Nobody else sends anything then: what is not pushed holds up all behind it.
+        """
+        for first in tuple(self._frames):  # the trio thread may append meanwhile
+            if first is frame:
+                return True
+            if not first.gone:
+                break
+        return False
+
+    def send_ready(self, sealed: memoryview) -> tuple[int, float]:
+        """In a worker thread whose turn it is: send a beginning, as ByteStream.send_ready."""
+        return self._stream.send_ready(sealed, limits.SEND_PATIENCE_SECONDS)
+
+    def sent(self, count: int) -> None:
+        """Count what a worker thread has sent."""
+        if count:
+            self.bytes_sent += count
+            self.last_sent = trio.current_time()
 
     def wake(self) -> None:
         """Let the sender look at the first frame again."""
@@ -309,6 +353,8 @@ class SendQueue:
         frame.done()
         self.ended = frame.final
         self._room.unpark()
+        if not self._frames:
+            self._places.unpark_all()
 
     def close(self, error: MedP2PError) -> None:
         """Let all who wait go with this error; nothing is sent any more."""

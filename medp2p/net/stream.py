@@ -6,7 +6,10 @@ waits on it puts the wait under a limit. What the network does comes out as
 """
 
 import contextlib
+import select
 import socket
+import threading
+import time
 from collections.abc import Awaitable
 from typing import Protocol
 
@@ -30,11 +33,30 @@ class ByteStream(Protocol):
             Bytes written into the view; 0 means that the other side has ended.
         """
 
+    def receive_ready(self, view: memoryview) -> int:
+        """Fill a beginning of the view with what is there, in any thread, without waiting.
+
+        Returns:
+            Bytes written into the view; 0: nothing is there, or ``receive_into`` knows why.
+        """
+
     async def send_some(self, data: memoryview) -> int:
         """Send a beginning of ``data``, waiting only until a first byte is taken.
 
         Returns:
             Bytes taken, at least 1.
+        """
+
+    def send_ready(self, data: memoryview, patience: float) -> tuple[int, float]:
+        """Send a beginning of ``data`` in a worker thread, as far as the network takes it now.
+
+        Args:
+            data: What to send; no task may be sending meanwhile.
+            patience: Seconds for which a full network is waited for, in all.
+
+        Returns:
+            Bytes taken; fewer than all where the network does not take more, or where
+            ``send_some`` knows why. And the seconds that it was full.
         """
 
     async def aclose(self) -> None:
@@ -67,6 +89,8 @@ class SocketByteStream:
         self._socket = socket.socket(fileno=stream.socket.detach())
         self._socket.setblocking(False)
         self._closed = False
+        #: A socket closed under another thread could be another one by the time that reads.
+        self._using = threading.Lock()
         with contextlib.suppress(OSError):
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with contextlib.suppress(OSError, AttributeError):
@@ -105,6 +129,16 @@ class SocketByteStream:
             filled += count
         return filled
 
+    def receive_ready(self, view: memoryview) -> int:
+        """See ByteStream."""
+        with self._using:
+            if self._closed:
+                return 0
+            try:
+                return self._socket.recv_into(view)
+            except OSError:
+                return 0
+
     async def send_some(self, data: memoryview) -> int:
         """See ByteStream. Does not switch tasks while the kernel takes data."""
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -121,12 +155,33 @@ class SocketByteStream:
                 raise trio.BrokenResourceError(str(error)) from error
         return sent
 
+    def send_ready(self, data: memoryview, patience: float) -> tuple[int, float]:
+        """See ByteStream."""
+        sent, waited, ready = 0, 0.0, select.poll()
+        while sent < len(data) and waited < patience:
+            with self._using:
+                if self._closed:
+                    break
+                ready.register(self._socket, select.POLLOUT)
+                try:
+                    sent += self._socket.send(data[sent:])
+                    continue
+                except BlockingIOError:
+                    pass
+                except OSError:
+                    break
+            began = time.perf_counter()
+            ready.poll(1000 * (patience - waited))
+            waited += time.perf_counter() - began
+        return sent, waited
+
     async def aclose(self) -> None:
         """See ByteStream."""
-        if not self._closed:
-            self._closed = True
-            trio.lowlevel.notify_closing(self._socket)
-            self._socket.close()
+        with self._using:  # for no longer than one copy out of the kernel
+            if not self._closed:
+                self._closed = True
+                trio.lowlevel.notify_closing(self._socket)
+                self._socket.close()
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     def _check(self) -> None:
@@ -152,11 +207,19 @@ class TrioByteStream:
         view[: len(data)] = data
         return len(data)
 
+    def receive_ready(self, view: memoryview) -> int:
+        """See ByteStream: such a stream is only for tasks."""
+        return 0
+
     async def send_some(self, data: memoryview) -> int:
         """See ByteStream."""
         piece = bytes(data[: limits.MAX_NOISE_BYTES])
         await self._stream.send_all(piece)
         return len(piece)
+
+    def send_ready(self, data: memoryview, patience: float) -> tuple[int, float]:
+        """See ByteStream: such a stream is only for tasks."""
+        return 0, 0.0
 
     async def aclose(self) -> None:
         """See ByteStream."""

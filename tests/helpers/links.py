@@ -13,7 +13,7 @@ from medp2p import limits
 from medp2p.net import handshake
 from medp2p.net.handshake import Identity
 from medp2p.net.link import Link, ReceivedChunk, open_link
-from medp2p.net.stream import TrioByteStream
+from medp2p.net.stream import ByteStream, TrioByteStream
 from medp2p.proto.frames import ChunkHeader
 from medp2p.proto.messages import (
     PROTOCOL_LOWEST,
@@ -69,8 +69,8 @@ def answer(peer_key: bytes, theirs: Hello, features: Sequence[str] = ()) -> Hell
 
 
 async def shake_hands(
-    left: TrioByteStream,
-    right: TrioByteStream,
+    left: ByteStream,
+    right: ByteStream,
     kind: Kind = "transfer",
     features: tuple[Sequence[str], Sequence[str]] = ((), ()),
 ) -> tuple[Link, Link]:
@@ -172,7 +172,7 @@ async def send_chunk(link: Link, index: int, data: bytes | bytearray) -> None:
     """Reserve, seal and push one chunk; sealing here, in the trio thread, keeps tests exact."""
     slot = await link.reserve_chunk(len(data))
     slot.seal(header(index, data), memoryview(data))
-    link.push(slot)
+    slot.push()
 
 
 async def take_chunk(link: Link) -> tuple[int, bytes]:

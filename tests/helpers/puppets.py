@@ -279,7 +279,7 @@ class Talk:
         slot = await self.link.reserve_chunk(len(chunk))
         header = ChunkHeader(index, len(chunk), said)
         slot.seal(header, memoryview(chunk))
-        self.link.push(slot)
+        slot.push()
 
     async def packed(
         self, index: int, length: int, said: bytes, body: bytes, packing: Packing = Packing.ZSTD
@@ -287,7 +287,7 @@ class Talk:
         """Send a chunk with any body that calls itself compressed."""
         slot = await self.link.reserve_chunk(length)
         slot.seal(ChunkHeader(index, length, said, packing, len(body)), memoryview(body))
-        self.link.push(slot)
+        slot.push()
 
     async def chunks(self, parcel: Parcel, indexes: Sequence[int]) -> None:
         """Send chunks as they are."""

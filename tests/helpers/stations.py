@@ -155,6 +155,10 @@ class WiredStream:
         """See ByteStream."""
         return await self._inner.receive_into(view)
 
+    def receive_ready(self, view: memoryview) -> int:
+        """See ByteStream."""
+        return self._inner.receive_ready(view)
+
     async def send_some(self, data: memoryview) -> int:
         """See ByteStream."""
         wire = self._wire
@@ -166,6 +170,10 @@ class WiredStream:
             wire.cut_at, wire.down = None, True
             await wire.cut()
         return count
+
+    def send_ready(self, data: memoryview, patience: float) -> tuple[int, float]:
+        """See ByteStream: all that is sent passes by ``send_some``, which counts and cuts."""
+        return 0, 0.0
 
     async def aclose(self) -> None:
         """See ByteStream. Not while the wire is mute: then the other side hears nothing of it."""

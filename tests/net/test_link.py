@@ -62,7 +62,7 @@ async def test_frames_leave_in_the_order_of_reservation(autojump_clock: MockCloc
             await left.send(Commit(root=b"\x09" * 32))
             for index in random.Random(5).sample(range(count), count):
                 slots[index].seal(header(index, data[index]), memoryview(data[index]))
-                left.push(slots[index])
+                slots[index].push()
                 await trio.testing.wait_all_tasks_blocked()
             for index in range(count):
                 assert await take_chunk(right) == (index, data[index])
@@ -126,14 +126,14 @@ async def test_failed_chunk_says_one_thing_in_its_place_and_nothing_more(
             await to_streaming(left, right, 4 * MIB)
             slots = [await left.reserve_chunk(MIB) for _ in range(4)]
             slots[3].seal(header(3, bytes(MIB)), memoryview(bytes(MIB)))
-            left.push(slots[3])
+            slots[3].push()
             slots[1].fail(ABORT)
             with pytest.raises(LocalProtocolError, match="ended by a failed chunk"):
                 await left.reserve_chunk(MIB)
             with pytest.raises(LocalProtocolError, match="ended by a failed chunk"):
                 await left.send(DONE)
             slots[0].seal(header(0, b"\x01" * MIB), memoryview(b"\x01" * MIB))
-            left.push(slots[0])
+            slots[0].push()
             assert await take_chunk(right) == (0, b"\x01" * MIB)
             assert await right.receive() == ABORT
             bytes_sent = left.stats.bytes_sent
@@ -164,7 +164,7 @@ async def test_a_slot_is_used_once(autojump_clock: MockClock) -> None:
             await to_streaming(left, right, 2 * MIB)
             slot = await left.reserve_chunk(MIB)
             with pytest.raises(LocalProtocolError, match="without a sealed chunk"):
-                left.push(slot)
+                slot.push()
             with pytest.raises(LocalProtocolError, match="another length"):
                 slot.seal(header(0, b"x"), memoryview(b"x"))
             slot.seal(header(0, bytes(MIB)), memoryview(bytes(MIB)))
@@ -172,9 +172,9 @@ async def test_a_slot_is_used_once(autojump_clock: MockClock) -> None:
                 slot.seal(header(0, bytes(MIB)), memoryview(bytes(MIB)))
             with pytest.raises(LocalProtocolError, match="used twice"):
                 slot.fail(ABORT)
-            left.push(slot)
+            slot.push()
             with pytest.raises(LocalProtocolError, match="or twice"):
-                left.push(slot)
+                slot.push()
 
 
 async def test_message_that_does_not_fit_in_place_of_a_chunk_is_refused(
@@ -422,7 +422,7 @@ async def test_altered_chunk_does_not_open(autojump_clock: MockClock) -> None:
             slot = await left.reserve_chunk(MIB)
             slot.seal(header(0, bytes(MIB)), memoryview(bytes(MIB)))
             slot._buffer[MIB // 2] ^= 1
-            left.push(slot)
+            slot.push()
             chunk = await right.receive()
             assert isinstance(chunk, ReceivedChunk)
             with pytest.raises(RemoteProtocolError, match="authenticate"):
@@ -466,7 +466,7 @@ async def test_a_slow_network_is_given_few_chunks(autojump_clock: MockClock) -> 
                 left_stream.send_stream.send_all_hook = slowly
                 for slot in slots:
                     slot.seal(header(index, bytes(MIB)), memoryview(bytes(MIB)))
-                    left.push(slot)
+                    slot.push()
                 for _ in slots:
                     assert (await take_chunk(right))[0] == index
 
@@ -527,7 +527,7 @@ async def test_compressed_chunks_take_fewer_records_and_keep_the_order(
             for index in chance.sample(range(5), 5):
                 body = bodies[index]
                 slots[index].seal(packed_header(index, MIB, body), memoryview(body))
-                left.push(slots[index])
+                slots[index].push()
             for index, body in enumerate(bodies):
                 chunk = await right.receive()
                 assert isinstance(chunk, ReceivedChunk)
@@ -548,7 +548,7 @@ async def test_a_failed_chunk_amid_compressed_ones_still_says_its_thing(
             await to_streaming(left, right, 2 * MIB)
             first, second = await left.reserve_chunk(MIB), await left.reserve_chunk(MIB)
             first.seal(packed_header(0, MIB, b"tight"), memoryview(b"tight"))
-            left.push(first)
+            first.push()
             second.fail(ABORT)
             chunk = await right.receive()
             assert isinstance(chunk, ReceivedChunk)
@@ -566,7 +566,7 @@ async def test_a_compressed_chunk_that_was_not_agreed_on_ends_the_link(
             await to_streaming(left, right, MIB)
             slot = await left.reserve_chunk(MIB)
             slot.seal(packed_header(0, MIB, b"tight"), memoryview(b"tight"))
-            left.push(slot)
+            slot.push()
             with pytest.raises(RemoteProtocolError, match="without its feature"):
                 await right.receive()
 

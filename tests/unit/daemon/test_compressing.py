@@ -88,6 +88,19 @@ def test_what_was_kept_and_is_wrong_now_is_found_out() -> None:
     assert not any(path.run(3000))
 
 
+@pytest.mark.parametrize(("waited", "on"), [(0.008, True), (0.001, False)])
+def test_a_thread_that_waits_for_the_network_tells_it(waited: float, on: bool) -> None:
+    """One thread seals and sends: places are free, and yet it is the link that holds back."""
+    pace, now = Pace(0.0), 0.0
+    for _ in range(100):
+        pace.waits(now)
+        pace.placed(4, now)
+        now += 4 * 0.0085
+        pace.waited(4 * waited)
+        pace.told(0.95, now)
+    assert pace.on is on
+
+
 def test_a_short_transfer_over_a_very_slow_link() -> None:
     """Ten chunks take eight seconds there: it must not take fifty to see that."""
     assert Path(link=1.25e6).run(30).index(True) <= 4
