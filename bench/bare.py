@@ -18,7 +18,7 @@ from pathlib import Path
 from pyrage import x25519
 
 from medp2p import digest
-from medp2p.limits import CHUNK_BYTES
+from medp2p.limits import CHUNK_BYTES, ROOM_BYTES
 from medp2p.proto.records import ReceiveCipher, SendCipher, record_count, sealed_bytes
 from medp2p.vault import age
 from medp2p.vault.durable import Files
@@ -51,7 +51,7 @@ def receive(sock: socket.socket, writer: age.SealWriter) -> None:
     """The receiver's half."""
     sealed = memoryview(bytearray(sealed_bytes(CHUNK_BYTES)))
     plain = memoryview(bytearray(CHUNK_BYTES))
-    scratch = bytearray(age.sealed_bytes(CHUNK_BYTES))
+    scratch = bytearray(ROOM_BYTES)  # large enough to write past the page cache, as the daemon does
     cipher = ReceiveCipher(_KEY)
     for index in range(_CHUNKS):
         if sock.recv_into(sealed, len(sealed), socket.MSG_WAITALL) != len(sealed):

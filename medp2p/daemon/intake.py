@@ -17,6 +17,7 @@ from medp2p.daemon.live import Bell, Live
 from medp2p.daemon.station import Station
 from medp2p.errors import (
     IntegrityError,
+    LocalProtocolError,
     MedP2PError,
     RemoteProtocolError,
     SourceChangedError,
@@ -24,7 +25,6 @@ from medp2p.errors import (
 )
 from medp2p.layout import Bytes, Layout
 from medp2p.model import ENDED
-from medp2p.net import buffers
 from medp2p.net.link import Link, ReceivedChunk
 from medp2p.proto.frames import PACKING_FEATURE, ChunkHeader, Packing
 from medp2p.proto.messages import Commit, Progress
@@ -98,8 +98,8 @@ class Intake:
         return missing
 
     def close(self) -> None:
-        """Free the memory."""
-        buffers.free(self._plain)
+        """Free the memory, as soon as no thread uses it; whatever still comes is refused."""
+        self._plain = bytearray()
 
     async def _receive(
         self, take: Take, work: trio.MemorySendChannel[list[ReceivedChunk]]
@@ -156,20 +156,23 @@ class Intake:
         Raises:
             RemoteProtocolError: A chunk that was not asked for.
             IntegrityError: A chunk is not what its header says.
+            LocalProtocolError: After close.
         """
-        index, length = header.index, header.length
+        index, length, plain = header.index, header.length, self._plain
+        if not plain:
+            raise LocalProtocolError("a chunk after the end of its transfer")
         if index >= len(self._wanted) or not self._wanted[index]:
             raise RemoteProtocolError("a chunk that was not asked for")
         if length != self.geometry.chunk_length(index):
             raise RemoteProtocolError("a chunk of the wrong length")
         self._wanted[index] = 0
-        view = memoryview(self._plain)[:length]
+        view = memoryview(plain)[:length]
         if header.packing is Packing.NONE:
             open_into(view)
         else:
             body = memoryview(room)[: header.body]  # free until the chunk is sealed
             open_into(body)
-            self._unpacker.unpack_untrusted(body, self._plain, length, header.packing)
+            self._unpacker.unpack_untrusted(body, plain, length, header.packing)
         if digest.chunk_digest(self.key, index, view) != header.digest:
             raise IntegrityError("a chunk arrived damaged")
         self._check_headers(index, view)
