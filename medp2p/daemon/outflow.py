@@ -138,6 +138,7 @@ class Outflow:
         spare = list(idle)
         idle_in.send_nowait(spare.pop())
         failed: list[MedP2PError] = []
+        waiting = trio.CancelScope()
 
         async def work(group: list[_Job], room: Room) -> None:
             # Cancelled before it began, the places would stay empty, and hold up an Abort.
@@ -153,6 +154,7 @@ class Outflow:
             self._packing.pace.waited(sum(one.waited for one in done))
             if error is not None:
                 failed.append(error)
+                waiting.cancel()
                 self.failure = self.failure or error
                 # The first one's message is the last that leaves. A file that cannot be read
                 # just now ends the link, not the transfer: it is tried again.
@@ -161,14 +163,17 @@ class Outflow:
             idle_in.send_nowait(room)
 
         async with trio.open_nursery() as nursery:
-            while not failed and scheduler.left:
-                room = await idle_out.receive()
-                try:
-                    group = await self._reserve(scheduler)
-                except MedP2PError:
-                    if failed:  # its Abort was the last thing to leave: that is the error to tell
-                        break
-                    raise
+            while scheduler.left:
+                # What failed may leave its place empty: nothing behind that would ever leave.
+                with trio.CancelScope() as waiting:
+                    room = await idle_out.receive()
+                    try:
+                        group = [] if failed else await self._reserve(scheduler)
+                    except MedP2PError:
+                        if not failed:  # its Abort was the last to leave: that is what to tell
+                            raise
+                if failed:
+                    break
                 nursery.start_soon(work, group, room)
                 while spare and self._packing.pace.on:
                     idle_in.send_nowait(spare.pop())

@@ -112,7 +112,7 @@ class ReceivedChunk:
         except MedP2PError as error:
             if opened:
                 raise
-            self._error = error
+            self._error = error.with_traceback(None)  # which would keep the buffers, and this chunk
 
     @property
     def made(self) -> Any:
@@ -232,24 +232,21 @@ class FrameSource:
             return [await self.take_chunk(start)], None
         if not self._sealed:
             self._sealed = bytearray(_CHUNK_BYTES)
-        most = limits.TAKE_CHUNKS if self._behind else limits.WORK_CHUNKS
         rooms = [await self._room()]
-        while len(rooms) < most and (room := self._pool.acquire_nowait()) is not None:
-            rooms.append(room)
         chunks: list[ReceivedChunk] = []
         frame: ControlFrame | ChunkStart | None = start
         try:
             while not chunks and isinstance(frame, ChunkStart):
                 if not self._behind:
                     await self._fill(self._sealed, start.sealed_bytes)
+                self._add_rooms(rooms)
                 frame = await trio.to_thread.run_sync(self._take_ready, frame, taker, rooms, chunks)
+                self._keep_rooms(rooms, 0 if chunks else 1)
         except BaseException:
+            self._keep_rooms(rooms, 0)
             for chunk in chunks:
                 chunk.release()
             raise
-        finally:
-            for room in rooms:
-                self._pool.release(room)
         return chunks, frame
 
     def _take_ready(
@@ -277,8 +274,17 @@ class FrameSource:
             chunks.append(chunk)
             rooms.pop()
             frame = None if chunk.refused else self._frame_ready()
-        self._behind = True
+        self._behind = frame is not None
         return frame
+
+    def _add_rooms(self, rooms: list[bytearray]) -> None:
+        """Take buffers for chunks that may be here; none is held while those are waited for."""
+        while len(rooms) < limits.TAKE_CHUNKS and (room := self._pool.acquire_nowait()) is not None:
+            rooms.append(room)
+
+    def _keep_rooms(self, rooms: list[bytearray], count: int) -> None:
+        while len(rooms) > count:
+            self._pool.release(rooms.pop())
 
     def _frame_ready(self) -> ControlFrame | ChunkStart | None:
         """Return the next frame, as far as it is here."""

@@ -264,10 +264,12 @@ class SendQueue:
             self._places.unpark_all()
 
     def is_turn(self, frame: _Frame) -> bool:
-        """Tell a worker thread whether all before its frame has left.
+        """Tell a worker thread whether all before its frame has left, and it may follow.
 
         Nobody else sends anything then: what is not pushed holds up all behind it.
         """
+        if not self.open:
+            return False  # the final frame may have left
         for first in tuple(self._frames):  # the trio thread may append meanwhile
             if first is frame:
                 return True

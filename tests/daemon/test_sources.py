@@ -6,9 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import trio
 
 from medp2p import limits
+from medp2p.errors import SourceError
 from medp2p.model import State
+from medp2p.parcel.reader import Reader
 from medp2p.parcel.scan import scan
 from tests.helpers.stations import (
     ANNA,
@@ -203,3 +206,26 @@ def test_a_home_is_known_by_device_and_inode(tmp_path: Path) -> None:
     found = scan([os.fsencode(tmp_path)], apart=ours)
     assert [one.why for one in found.skipped] == ["medp2p-home", "symlink"]
     assert not [one for one in found.entries if b"key" in one.path]
+
+
+async def test_a_file_that_cannot_be_read_just_now_is_soon_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its place among the frames stays empty: nobody may wait behind that."""
+    read = Reader.read_chunk_into
+    refused: list[int] = []
+
+    def once_not(reader: Reader, index: int, view: memoryview) -> None:
+        if index == 10 and not refused:
+            refused.append(index)
+            raise SourceError("an input/output error, this time")
+        read(reader, index, view)
+
+    monkeypatch.setattr(Reader, "read_chunk_into", once_not)
+    async with pair_of(tmp_path) as (it, a, b):
+        study = it.source("study", {"one.dcm": random_bytes(24 * MIB)})
+        with trio.fail_after(limits.SILENCE_SECONDS / 2):
+            transfer = await a.send("b", study)
+            await a.until(transfer, State.SEALED)
+        assert refused
+        await b.until_checked(transfer)

@@ -1,6 +1,8 @@
 """Chunks that are taken off the wire, and sent, by worker threads: over real sockets."""
 
+import gc
 import random
+import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -142,6 +144,41 @@ async def test_what_the_taker_refuses_is_told_to_who_receives() -> None:
             assert isinstance(await left.receive(), Abort)
 
 
+async def test_what_was_refused_keeps_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor what came before it and was not wanted any more; before the garbage collector looks."""
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        for _ in range(4):
+            async with linked(4, Keeper(refused=2)) as (left, right):
+                for index in range(4):
+                    await send_chunk(left, index, bytes(MIB))
+                assert isinstance(await right.receive(), ReceivedChunk)
+                await trio.sleep(0.1)
+        await trio.sleep(0.1)
+        assert tracemalloc.get_traced_memory()[0] < 4 * MIB
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+
+
+async def test_links_that_wait_hold_one_buffer() -> None:
+    """All links of a process share their buffers: a fast one needs what a slow one does not."""
+    with trio.fail_after(30):
+        async with linked(12) as (left, right):
+            pool = right._source._pool
+            for index in range(11):
+                await send_chunk(left, index, data_of(index))
+                await receive(right)
+            slot = await left.reserve_chunk(MIB)
+            slot.seal(header(11, data_of(11)), memoryview(data_of(11)))
+            slot._sealed -= 1000  # the network brings the rest later
+            slot.push()
+            await trio.sleep(0.2)
+            assert pool.lent == 1
+
+
 async def test_a_chunk_that_does_not_authenticate_ends_the_link() -> None:
     with trio.fail_after(30):
         keeper = Keeper()
@@ -268,6 +305,21 @@ async def test_an_abort_in_place_of_a_chunk_follows_what_a_thread_has_sent() -> 
             second.fail(Abort("source-changed", "changed"))
             assert await receive(right) == (0, data_of(0))
             assert isinstance(await right.receive(), Abort)
+
+
+async def test_nothing_leaves_a_thread_after_the_last_frame() -> None:
+    with trio.fail_after(30):
+        async with linked(2) as (left, right):
+            first, second = await left.reserve_chunk(MIB), await left.reserve_chunk(MIB)
+            first.fail(Abort("source-changed", "changed"))
+            assert isinstance(await right.receive(), Abort)
+            sent = left.stats.bytes_sent
+            second.seal(header(1, data_of(1)), memoryview(data_of(1)))
+            await trio.to_thread.run_sync(second.send_ready)
+            second.push()
+            await trio.sleep(0.1)
+            assert left.stats.bytes_sent == sent
+            assert right.stats.bytes_received == sent
 
 
 async def test_threads_find_a_closed_stream_closed() -> None:
