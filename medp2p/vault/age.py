@@ -4,15 +4,15 @@ An age payload is 64 KiB chunks at computable offsets, each under the nonce of i
 once the length is known, every chunk has its place. The files are ordinary age files:
 `age -d -i keys/vault.key ID.tar.age` opens them.
 
-A chunk index must be sealed with ONE plaintext only, for the life of a file key: two would leak
-their difference. Nothing here can see that; the journal's claims see to it.
+Of a chunk index ONE plaintext only may ever be put sealed, for the life of a file key: two would
+leak their difference. Nothing here can see that; the journal's claims see to it.
 
 Source: age-encryption.org/v1 (C2SP, "age.md"), "Payload"; docs/VAULT.md, "age file".
 """
 
 import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import NamedTuple
 
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
@@ -128,8 +128,12 @@ class SealWriter:
         header = header_for(file_key, recipients, random_bytes) + random_bytes(NONCE_BYTES)
         with disk_errors(StoreError, "sealed file cannot be made"):
             descriptor = files.create(path)
-        writer = cls(files, path, descriptor, size, file_key, header)
+        opened = ExitStack()
+        opened.callback(os.close, descriptor)
         try:
+            writer = cls(files, path, descriptor, size, file_key, header)
+            opened.pop_all()
+            opened.callback(writer.close)
             with disk_errors(StoreError, "sealed file cannot be made"):
                 files.allocate(descriptor, len(header) + sealed_bytes(size))
                 files.pwrite_all(descriptor, header, 0, step="header")
@@ -138,7 +142,7 @@ class SealWriter:
                 files.fdatasync(descriptor)
                 files.fsync_folder(_folder_of(path))
         except BaseException:
-            writer.close()
+            opened.close()
             with suppress(OSError):
                 files.unlink(path)
             raise
@@ -271,8 +275,10 @@ class SealWriter:
 
     def close(self) -> None:
         """Close the file once no write is under way; may be called again."""
-        self._descriptor.close()
-        self._direct.close()
+        try:
+            self._descriptor.close()
+        finally:
+            self._direct.close()
 
 
 def _folder_of(path: AnyPath) -> str:

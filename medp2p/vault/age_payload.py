@@ -73,13 +73,12 @@ class Descriptor:
                 self._change.notify_all()
 
     def close(self) -> None:
-        """Close the file once nobody uses it; may be called again."""
+        """Close the file once nobody uses it; may be called again, and then waits, too."""
         with self._change:
-            if self._closed:
-                return
-            self._closed = True
+            first, self._closed = not self._closed, True
             self._change.wait_for(lambda: not self._users)
-            os.close(self._number)
+            if first:
+                os.close(self._number)
 
 
 def open_sealed(files: Files, path: AnyPath, *, writing: bool) -> int:

@@ -65,10 +65,11 @@ class SealReader(Closing):
         nonce = start[header.size : self._base]
         self._cipher = ChaCha20Poly1305(payload_key(file_key, nonce))
         self._local = threading.local()
-        self._direct = DirectFile(descriptor, self.size, writing=False)
+        self._direct: DirectFile | None = None
         # Only the true end carries the mark of the last chunk, so this proves the length.
         self._read_chunks(descriptor, self._count - 1, memoryview(bytearray(tail - TAG_BYTES)))
         self._descriptor = Descriptor(descriptor)
+        self._direct = DirectFile(descriptor, self.size, writing=False)
 
     @classmethod
     def open(cls, path: AnyPath, identity: str | bytes) -> "SealReader":
@@ -130,18 +131,21 @@ class SealReader(Closing):
 
     def close(self) -> None:
         """Close the file once no read is under way; may be called again."""
-        self._descriptor.close()
-        self._direct.close()
+        try:
+            self._descriptor.close()
+        finally:
+            if self._direct is not None:
+                self._direct.close()
 
     def _read_chunks(self, descriptor: int, first: int, view: memoryview) -> None:
         """Fill view with whole chunks; it ends at a chunk's border or at the file's end."""
         size, place = sealed_bytes(len(view)), self._base + first * SEALED_CHUNK
         room = self._scratch(size + 3 * PAGE_BYTES)
-        sealed = self._direct.pread(room, size, place)
+        sealed = None if self._direct is None else self._direct.pread(room, size, place)
         if sealed is None:
-            sealed = room[: os.preadv(descriptor, [room[:size]], place)]
-        if len(sealed) != size:
-            raise SealBrokenError("sealed file is cut off")
+            sealed = room[:size]
+            if os.preadv(descriptor, [sealed], place) != size:
+                raise SealBrokenError("sealed file is cut off")
         at = 0
         for index in range(first, first + chunk_count(len(view))):
             plain = view[(index - first) * CHUNK : (index - first + 1) * CHUNK]

@@ -91,8 +91,8 @@ class DirectFile:
             offset: In the file.
 
         Returns:
-            The part of room that holds them, shorter at the end of the file; None: nothing was
-            read, the caller does it.
+            The part of room that holds them; None: the caller reads them, for this cannot be done
+            here, or not all of them came.
 
         Raises:
             OSError: The disk failed.
@@ -107,14 +107,15 @@ class DirectFile:
         except OSError as error:
             self._refused(error)
             return None
-        return room[begin + lead : begin + min(lead + size, max(lead, got))]
+        return room[begin + lead : begin + lead + size] if got >= lead + size else None
 
     def close(self) -> None:
         """Close it once nobody uses it; may be called again."""
-        self._able = False
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        with self._lock:
+            self._able = False
+            descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
 
     def _open(self) -> int | None:
         with self._lock:

@@ -1,9 +1,9 @@
 """Which chunks of a transfer are claimed, and which are done.
 
-Receiver: a chunk is *claimed* with its digest before it is sealed, and *done* once its data is
-durable. The claim is the one record that leads its data: age's nonce is the chunk's place, so a
-place must never be sealed with two different plaintexts. Sender: a sent chunk's digest is kept,
-as done (``put_sent``).
+Receiver: a chunk is *claimed* with its digest before anything of it is written sealed, and *done*
+once its data is durable. The claim is the one record that leads its data: age's nonce is the
+chunk's place, so no two plaintexts of a place may ever be written sealed. Sender: a sent chunk's
+digest is kept, as done (``put_sent``).
 
 Rows are in the order of their chunks, so ranges and digests are one pass over them; nothing here
 holds more than a group of rows in memory.
@@ -22,16 +22,16 @@ _FETCH_ROWS = 2048
 
 
 def claim(tx: Tx, transfer_id: str, chunks: Sequence[tuple[int, bytes]]) -> list[int]:
-    """Claim chunks before they are sealed.
+    """Claim chunks before they are written.
 
     Args:
-        tx: Write transaction; commit it before sealing any of them.
+        tx: Write transaction; commit it before writing any of them.
         transfer_id: A known transfer.
         chunks: (index, digest of 32 bytes) pairs, a group of them.
 
     Returns:
         Indexes that were claimed or done with another digest: the source has changed, these
-        must not be sealed. The same digest again is no conflict.
+        must not be written. The same digest again is no conflict.
 
     Raises:
         NotFoundError: No such transfer.

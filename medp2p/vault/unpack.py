@@ -33,9 +33,11 @@ class _File:
     left: int
 
     def close(self) -> None:
-        """Close both."""
-        self.direct.close()
-        os.close(self.descriptor)
+        """Close both, also where the first tells of an error (NFS)."""
+        try:
+            self.direct.close()
+        finally:
+            os.close(self.descriptor)
 
 
 class Unpacker:
@@ -139,9 +141,10 @@ class Unpacker:
                     self._set_time(self._stage.folder(self.target(index)), index)
 
     def close(self) -> None:
-        """Close the files that are open, if any."""
+        """Close the files that are open, if any: not all was written, so an error tells nothing."""
         while self._open:
-            self._open.popitem()[1].close()
+            with suppress(OSError):
+                self._open.popitem()[1].close()
 
     def _entry(self, index: int) -> str:
         return f"entry {index + 1} of {len(self._entries)} cannot be written"

@@ -9,7 +9,7 @@ from medp2p import limits
 from medp2p.digest import chunk_digest, root_digest, stream_key
 from medp2p.layout import Bytes, Layout
 from medp2p.model import Entry, Kind
-from medp2p.vault.age import SealWriter, sealed_bytes
+from medp2p.vault.age import SealWriter
 from medp2p.vault.age_header import identity_from_bytes, recipient_of
 from medp2p.vault.durable import Files
 
@@ -68,7 +68,7 @@ def seal(path: Path, entries: Sequence[Entry], data: bytes | None = None) -> Sea
     layout = Layout(entries)
     data = stream(layout) if data is None else data
     writer = SealWriter.create(Files(), path, len(data), [RECIPIENT], FILE_KEY, os.urandom)
-    scratch = bytearray(sealed_bytes(limits.CHUNK_BYTES))
+    scratch = bytearray(limits.ROOM_BYTES)
     for at in range(0, len(data), limits.CHUNK_BYTES):
         writer.write(at, memoryview(data)[at : at + limits.CHUNK_BYTES], scratch)
     writer.close()

@@ -32,6 +32,7 @@ from medp2p.vault.durable import AnyPath, Files
 from medp2p.vault.names import NameRules
 from medp2p.vault.release import Released, release, sweep_stages, was_released
 from medp2p.vault.unsealing import Unsealing
+from medp2p.vault.withdrawal import Kept
 from tests.tools import need_tool, small_disk
 from tests.unit.vault.crashes import Crash, FailAt, every_crash
 from tests.unit.vault.parcels import (
@@ -73,6 +74,7 @@ def let_go(
     cancelled: Callable[[], bool] = lambda: False,
     rules: NameRules | None = None,
     publishing: Callable[[bytes], None] | None = None,
+    listing: list[Kept] | None = None,
 ) -> Released:
     with SealReader.open(sealed.path, FILE_KEY) as reader:
         return release(
@@ -89,6 +91,7 @@ def let_go(
             files=files or Files(),
             rules=rules,
             publishing=publishing,
+            listing=listing,
         )
 
 
