@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from examples.forwarder import Forwarder
 from tests.browser.clicking import press, sees_state
@@ -254,6 +254,25 @@ def test_nobody_there_hides_everything_at_once(pair: Pair, viewer: Viewer) -> No
     idle_for(page, 61)
     shows_nothing(page, "nobody used it")
     picture(page, "closed-idle")
+
+
+def test_only_a_person_keeps_it_open(pair: Pair, viewer: Viewer) -> None:
+    """Not the daemon, whose answer to the last sign of life may be late."""
+    ward, _ = pair
+    context: BrowserContext = viewer.context()
+    context.clock.install()
+    viewer.faults.expect(401)
+    page = viewer.tab(context, ward)
+    shows_data(page)
+    held: list[Route] = []
+    page.route("**/session/alive", lambda route: held.append(route))
+    with page.expect_request("**/session/alive"):
+        page.keyboard.press("Shift")
+    idle_for(page, 30)
+    with page.expect_response("**/session/alive"):
+        held[0].continue_()
+    idle_for(page, 10 * 60 - 28)
+    expect(page.locator("#closed")).to_be_visible(timeout=12_000)  # and not half a minute later
 
 
 def test_the_daemon_ends_what_nobody_uses(left_alone: tuple[Page, float]) -> None:

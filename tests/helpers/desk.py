@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,11 @@ def part_json(scan: Json, **more: Any) -> Json:
     }
 
 
+def just_now() -> str:
+    """Return a moment before this one, as the API writes it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def peer_json(name: str, **more: Any) -> Json:
     """Return a peer with every key of the contract."""
     return {
@@ -93,7 +99,7 @@ def peer_json(name: str, **more: Any) -> Json:
         "fingerprint": "abcdefghij234567abcdefghij",
         "key_words": KEY_WORDS,
         "source": "code",
-        "created": TIME,
+        "created": just_now(),  # so its key words are worth a look, on any day
         "verified": TIME,
         "verified_by": "anna",
         "told_name": "Ward A",

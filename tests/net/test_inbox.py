@@ -16,12 +16,12 @@ def chunk() -> ReceivedChunk:
 
 
 async def test_chunks_are_taken_in_groups_and_in_order() -> None:
-    inbox, chunks = Inbox(), [chunk() for _ in range(limits.WORK_CHUNKS + 2)]
+    inbox, chunks = Inbox(), [chunk() for _ in range(limits.TAKE_CHUNKS + 2)]
     for one in chunks:
         inbox.put_chunk(one)
     assert await inbox.take() is chunks[0]
-    assert inbox.take_chunks() == chunks[1 : limits.WORK_CHUNKS]
-    assert inbox.take_chunks() == chunks[limits.WORK_CHUNKS :]
+    assert inbox.take_chunks() == chunks[1 : limits.TAKE_CHUNKS]
+    assert inbox.take_chunks() == chunks[limits.TAKE_CHUNKS :]
     assert inbox.take_chunks() == []
 
 

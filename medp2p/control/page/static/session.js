@@ -28,7 +28,7 @@ export function takeToken() {
 /** One session; made once, may be begun again after its end. */
 export class Session {
   #timer = null;
-  #deadline = 0;
+  #used = 0;
   #idleMs = 0;
   #toldAlive = 0;
   #listening = null;
@@ -69,7 +69,7 @@ export class Session {
 
   /** Note that a person did something, here or in another tab of this session. */
   touch() {
-    this.#deadline = Date.now() + this.#idleMs;
+    this.#used = Date.now();
   }
 
   /**
@@ -95,6 +95,7 @@ export class Session {
     this.#listening = new AbortController();
     const { signal } = this.#listening;
     this.#allow(idleSeconds);
+    this.touch();
     for (const sign of SIGNS) {
       addEventListener(sign, () => this.#sign(), { signal, passive: true, capture: true });
     }
@@ -106,7 +107,6 @@ export class Session {
   /** Take over how long nobody may do anything; the setting can change meanwhile. */
   #allow(idleSeconds) {
     if (idleSeconds > 0) this.#idleMs = idleSeconds * 1000;
-    this.touch();
   }
 
   #sign() {
@@ -124,6 +124,6 @@ export class Session {
 
   /** Timers sleep with the machine, so the clock on the wall is asked. */
   #check() {
-    if (Date.now() >= this.#deadline) this.end("idle");
+    if (Date.now() - this.#used >= this.#idleMs) this.end("idle");
   }
 }
