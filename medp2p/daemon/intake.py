@@ -110,8 +110,7 @@ class Intake:
                 return item
             chunks = [item, *self.link.receive_chunks()]
             for chunk in chunks:
-                if chunk.refused:
-                    chunk.made  # noqa: B018  raises
+                chunk.check()
                 self.live.count(chunk.header)
             await work.send(chunks)
 

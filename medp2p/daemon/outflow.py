@@ -217,13 +217,13 @@ class Outflow:
     def _prepare_one(self, job: _Job, room: Room) -> _Done:
         view = memoryview(room.plain)[: self.geometry.chunk_length(job.index)]
         header = ChunkHeader(job.index, len(view), self._digest(job.index, view))
-        if job.asked is None:
-            job.slot.seal(header, view)
-            return _Done(header, None, job.slot.send_ready())
-        packed = self._packing.pack(job.index, room, len(view), job.asked)
-        if packed.packing is not Packing.NONE:
-            header = replace(header, packing=packed.packing, packed=len(packed.body))
-        job.slot.seal(header, packed.body)
+        body, packed = view, None
+        if job.asked is not None:
+            packed = self._packing.pack(job.index, room, len(view), job.asked)
+            body = packed.body
+            if packed.packing is not Packing.NONE:
+                header = replace(header, packing=packed.packing, packed=len(body))
+        job.slot.seal(header, body)
         return _Done(header, packed, job.slot.send_ready())
 
     def _digest(self, index: int, view: memoryview) -> bytes:

@@ -82,8 +82,7 @@ class ReceivedChunk:
         """
         if self._buffer is None or self._cipher is None:
             raise LocalProtocolError("chunk opened after its release")
-        sealed = memoryview(self._buffer)[: self._start.sealed_bytes]
-        self._cipher.open_into(self._start.first_nonce, sealed, out[: self.header.body])
+        self._open(self._cipher, memoryview(self._buffer)[: self._start.sealed_bytes], out)
 
     def take(self, taker: Taker, sealed: memoryview) -> None:
         """Let a taker make something of the chunk. Blocking: call it in a worker thread.
@@ -102,7 +101,7 @@ class ReceivedChunk:
 
         def open_into(out: memoryview) -> None:
             try:
-                cipher.open_into(self._start.first_nonce, sealed, out[: self.header.body])
+                self._open(cipher, sealed, out)
             except MedP2PError as error:
                 opened.append(error)
                 raise
@@ -114,20 +113,27 @@ class ReceivedChunk:
                 raise
             self._error = error.with_traceback(None)  # which would keep the buffers, and this chunk
 
-    @property
-    def made(self) -> Any:
-        """What the taker made of it.
+    def _open(self, cipher: ReceiveCipher, sealed: memoryview, out: memoryview) -> None:
+        cipher.open_into(self._start.first_nonce, sealed, out[: self.header.body])
+
+    def check(self) -> None:
+        """Raise what the taker raised, if it did.
 
         Raises:
-            MedP2PError: What the taker raised.
+            MedP2PError: That.
         """
         if self._error is not None:
             raise self._error
+
+    @property
+    def made(self) -> Any:
+        """What the taker made of it. Raises as check."""
+        self.check()
         return self._made
 
     @property
     def refused(self) -> bool:
-        """Whether ``made`` raises."""
+        """Whether ``check`` raises."""
         return self._error is not None
 
     def forget(self) -> None:
@@ -193,7 +199,7 @@ class FrameSource:
             self._pending, self._body_left = True, frame.sealed_bytes
         return frame
 
-    async def take_chunk(self, start: ChunkStart) -> ReceivedChunk:
+    async def _take_whole(self, start: ChunkStart) -> ReceivedChunk:
         """Read a chunk's records into a pooled buffer; waits while all are in use.
 
         Raises:
@@ -223,13 +229,13 @@ class FrameSource:
             it is known: a chunk's must be taken or skipped before the next call.
 
         Raises:
-            LinkLostError: As take_chunk.
+            LinkLostError: As next_frame, or the link was closed while waiting.
             RemoteProtocolError: Records do not authenticate or are not frames.
 
         Cancellation: chunks are lost; skip_chunk and next_frame still work.
         """
         if taker is None:
-            return [await self.take_chunk(start)], None
+            return [await self._take_whole(start)], None
         if not self._sealed:
             self._sealed = bytearray(_CHUNK_BYTES)
         rooms = [await self._room()]

@@ -12,7 +12,7 @@ Source: age-encryption.org/v1 (C2SP, "age.md"), "Payload"; docs/VAULT.md, "age f
 
 import os
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from typing import NamedTuple
 
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
@@ -128,12 +128,8 @@ class SealWriter:
         header = header_for(file_key, recipients, random_bytes) + random_bytes(NONCE_BYTES)
         with disk_errors(StoreError, "sealed file cannot be made"):
             descriptor = files.create(path)
-        opened = ExitStack()
-        opened.callback(os.close, descriptor)
         try:
             writer = cls(files, path, descriptor, size, file_key, header)
-            opened.pop_all()
-            opened.callback(writer.close)
             with disk_errors(StoreError, "sealed file cannot be made"):
                 files.allocate(descriptor, len(header) + sealed_bytes(size))
                 files.pwrite_all(descriptor, header, 0, step="header")
@@ -142,7 +138,7 @@ class SealWriter:
                 files.fdatasync(descriptor)
                 files.fsync_folder(_folder_of(path))
         except BaseException:
-            opened.close()
+            os.close(descriptor)  # nothing large was written: no other one is open
             with suppress(OSError):
                 files.unlink(path)
             raise
@@ -195,7 +191,7 @@ class SealWriter:
         """
         self.put(self.seal(offset, data, scratch))
 
-    def seal(self, offset: int, data: memoryview, scratch: bytearray | memoryview) -> "Sealed":
+    def seal(self, offset: int, data: memoryview, scratch: bytearray | memoryview) -> Sealed:
         """Encrypt data for its place; thread-safe, and the interpreter is free meanwhile.
 
         Nothing is written yet: until `put` no other plaintext has lost its place by it.
@@ -229,7 +225,7 @@ class SealWriter:
             at = end
         return Sealed(place, out)
 
-    def put(self, sealed: "Sealed") -> None:
+    def put(self, sealed: Sealed) -> None:
         """Write what `seal` has made; thread-safe.
 
         Raises:

@@ -232,18 +232,24 @@ def test_the_end_of_the_daemon_closes_the_page(
     shows_data(viewer.open(ward))
 
 
-def idle_for(page: Page, seconds: int) -> None:
-    page.clock.fast_forward(seconds * 1000)
-
-
-def test_nobody_there_hides_everything_at_once(pair: Pair, viewer: Viewer) -> None:
-    """By the page's own clock, though events go on coming; a key or the mouse counts."""
+def with_own_clock(pair: Pair, viewer: Viewer) -> Page:
+    """Return an open page whose clock can be moved, and whose session may end."""
     ward, _ = pair
     context: BrowserContext = viewer.context()
     context.clock.install()
     viewer.faults.expect(401)
     page = viewer.tab(context, ward)
     shows_data(page)
+    return page
+
+
+def idle_for(page: Page, seconds: int) -> None:
+    page.clock.fast_forward(seconds * 1000)
+
+
+def test_nobody_there_hides_everything_at_once(pair: Pair, viewer: Viewer) -> None:
+    """By the page's own clock, though events go on coming; a key or the mouse counts."""
+    page = with_own_clock(pair, viewer)
     idle_for(page, 9 * 60)
     page.mouse.move(100, 100)
     page.mouse.move(120, 120)
@@ -258,12 +264,7 @@ def test_nobody_there_hides_everything_at_once(pair: Pair, viewer: Viewer) -> No
 
 def test_only_a_person_keeps_it_open(pair: Pair, viewer: Viewer) -> None:
     """Not the daemon, whose answer to the last sign of life may be late."""
-    ward, _ = pair
-    context: BrowserContext = viewer.context()
-    context.clock.install()
-    viewer.faults.expect(401)
-    page = viewer.tab(context, ward)
-    shows_data(page)
+    page = with_own_clock(pair, viewer)
     held: list[Route] = []
     page.route("**/session/alive", lambda route: held.append(route))
     with page.expect_request("**/session/alive"):

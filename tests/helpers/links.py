@@ -13,7 +13,7 @@ from medp2p import limits
 from medp2p.net import handshake
 from medp2p.net.handshake import Identity
 from medp2p.net.link import Link, ReceivedChunk, open_link
-from medp2p.net.stream import ByteStream, TrioByteStream
+from medp2p.net.stream import ByteStream, SocketByteStream, TrioByteStream
 from medp2p.proto.frames import ChunkHeader
 from medp2p.proto.messages import (
     PROTOCOL_LOWEST,
@@ -66,6 +66,21 @@ def answer(peer_key: bytes, theirs: Hello, features: Sequence[str] = ()) -> Hell
         index=theirs.index,
         name="b",
     )
+
+
+@asynccontextmanager
+async def sockets() -> AsyncIterator[tuple[SocketByteStream, SocketByteStream]]:
+    """Both ends of a TCP connection on loopback."""
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listener.socket.getsockname()[1]
+    left = SocketByteStream(await trio.open_tcp_stream("127.0.0.1", port))
+    right = SocketByteStream(await listener.accept())
+    await listener.aclose()
+    try:
+        yield left, right
+    finally:
+        await left.aclose()
+        await right.aclose()
 
 
 async def shake_hands(

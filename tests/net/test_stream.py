@@ -19,23 +19,10 @@ from medp2p.net.stream import (
     receive_exactly,
     send_all,
 )
+from tests.helpers.links import sockets
 
 Pair = tuple[ByteStream, ByteStream]
 Make = Callable[[], AbstractAsyncContextManager[Pair]]
-
-
-@asynccontextmanager
-async def sockets() -> AsyncIterator[Pair]:
-    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    port = listener.socket.getsockname()[1]
-    left = SocketByteStream(await trio.open_tcp_stream("127.0.0.1", port))
-    right = SocketByteStream(await listener.accept())
-    await listener.aclose()
-    try:
-        yield left, right
-    finally:
-        await left.aclose()
-        await right.aclose()
 
 
 @asynccontextmanager

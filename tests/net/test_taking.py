@@ -16,7 +16,7 @@ from medp2p.net.receiving import Taker
 from medp2p.net.stream import SocketByteStream
 from medp2p.proto.frames import ChunkHeader
 from medp2p.proto.messages import Abort, Commit
-from tests.helpers.links import header, send_chunk, shake_hands, to_streaming
+from tests.helpers.links import header, send_chunk, shake_hands, sockets, to_streaming
 
 MIB = limits.MIB
 COMMIT = Commit(root=b"\x09" * 32)
@@ -25,16 +25,6 @@ COMMIT = Commit(root=b"\x09" * 32)
 @pytest.fixture(autouse=True)
 def short_farewells(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "CLEANUP_SECONDS", 0.2)
-
-
-@asynccontextmanager
-async def streams() -> AsyncIterator[tuple[SocketByteStream, SocketByteStream]]:
-    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    port = listener.socket.getsockname()[1]
-    left = SocketByteStream(await trio.open_tcp_stream("127.0.0.1", port))
-    right = SocketByteStream(await listener.accept())
-    await listener.aclose()
-    yield left, right
 
 
 class Keeper:
@@ -58,7 +48,7 @@ class Keeper:
 @asynccontextmanager
 async def linked(chunks: int, taker: Taker | None = None) -> AsyncIterator[tuple[Link, Link]]:
     """Both ends of a session, so many chunks asked for, which the right one takes."""
-    async with streams() as pair:
+    async with sockets() as pair:
         left, right = await shake_hands(*pair)
         async with open_link(left), open_link(right):
             await to_streaming(left, right, chunks * MIB)
@@ -208,7 +198,7 @@ async def test_a_chunk_nobody_takes_is_opened_by_its_receiver() -> None:
 
 async def test_a_link_that_is_lost_in_the_middle_of_a_chunk() -> None:
     with trio.fail_after(30):
-        async with streams() as pair:
+        async with sockets() as pair:
             left, right = await shake_hands(*pair)
             async with open_link(right):
                 async with open_link(left):
@@ -263,7 +253,7 @@ async def test_a_thread_sends_what_it_has_sealed() -> None:
 
 async def test_a_full_network_takes_the_rest_later() -> None:
     """The thread is patient for so long, and tells for how long it was."""
-    async with streams() as (left, right):
+    async with sockets() as (left, right):
         data = random.Random(8).randbytes(30 * MIB)  # more than both kernels' buffers hold
         sent, waited = left.send_ready(memoryview(data), 0.05)
         assert 0 < sent < len(data)
@@ -273,8 +263,6 @@ async def test_a_full_network_takes_the_rest_later() -> None:
         while filled < sent:
             filled += right.receive_ready(got[filled:])
         assert got[:sent] == data[:sent]
-        await left.aclose()
-        await right.aclose()
 
 
 async def test_what_a_thread_could_not_send_follows_when_it_is_pushed(
@@ -323,7 +311,7 @@ async def test_nothing_leaves_a_thread_after_the_last_frame() -> None:
 
 
 async def test_threads_find_a_closed_stream_closed() -> None:
-    async with streams() as (left, right):
+    async with sockets() as (left, right):
         assert left.send_ready(memoryview(b"abc"), 0.01) == (3, 0.0)
         view = memoryview(bytearray(8))
         await right.receive_into(view)
