@@ -108,6 +108,27 @@ def test_what_has_the_focus_is_not_covered(pair: Pair, viewer: Viewer, study: Pa
     assert not chosen.evaluate(covered)
 
 
+def test_who_has_moved_on_from_a_dialog_is_not_brought_back(
+    pair: Pair, viewer: Viewer, study: Path
+) -> None:
+    """The browser gives the focus back at once and tells of it later: a key can come between."""
+    ward, _ = pair
+    transfer = offer(pair, study)
+    page = viewer.open(ward)
+    press(page, transfer, "Decline", "waiting")
+    following = button(page, transfer, "Accept", "waiting").evaluate(
+        """accept => new Promise((done) => {
+          const open = document.querySelector('dialog[open]');
+          open.addEventListener('close', () => done(document.activeElement.textContent));
+          open.close();
+          accept.focus();
+        })"""
+    )
+    assert following == "Accept"
+    press(page, transfer, "Decline", "waiting")
+    confirm(page, "Decline")
+
+
 def test_a_dialog_tells_what_becomes_of_its_transfer(
     pair: Pair, viewer: Viewer, study: Path, tmp_path: Path
 ) -> None:

@@ -60,8 +60,7 @@ class Dialog {
  */
 export function openDialog({ title, body, verb = null, danger = false, onConfirm, wide = false }) {
   if (document.getElementById("page").hidden) return Promise.resolve(null); // the session ended meanwhile
-  const opener = document.activeElement;
-  const region = opener?.closest("[data-region]");
+  const region = document.activeElement?.closest("[data-region]");
   const name = `dialog-${(count += 1)}`;
   const alert = h("div", { class: "error", role: "alert" });
   const back = h("button", { type: "button" }, "Back");
@@ -84,7 +83,7 @@ export function openDialog({ title, body, verb = null, danger = false, onConfirm
     });
     element.addEventListener("close", () => {
       element.remove();
-      giveBack(opener, region);
+      comeBack(region);
       resolve(result);
     });
     element.addEventListener("cancel", (event) => {
@@ -122,10 +121,12 @@ async function run(dialog, onConfirm) {
   }
 }
 
-/** Give the focus back; to the region where the opener was if that is gone or takes none. */
-function giveBack(opener, region) {
-  opener?.focus();
-  if (opener?.isConnected && document.activeElement === opener) return;
+/**
+ * Let the focus be in the region where the opener was. The browser has given it back to the opener already, a moment
+ * before this is called (HTML, "close the dialog"); it is nowhere if that is gone or takes none.
+ */
+function comeBack(region) {
+  if (document.activeElement !== document.body) return; // who has moved on since stays there
   (region?.querySelector("h2") ?? document.getElementById("waiting-title")).focus();
 }
 
