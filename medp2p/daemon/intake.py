@@ -144,8 +144,7 @@ class Intake:
             pairs = [(chunk.header.index, chunk.header.digest) for chunk in group]
             if journal.claim(tx, self.transfer, pairs):
                 raise SourceChangedError("a chunk came again with other bytes than before")
-        for chunk in group:
-            self.writer.put(chunk.made)
+        self.writer.put(chunk.made for chunk in group)
 
     def take_untrusted(
         self, header: ChunkHeader, open_into: Callable[[memoryview], None], room: bytearray

@@ -11,7 +11,7 @@ Source: age-encryption.org/v1 (C2SP, "age.md"), "Payload"; docs/VAULT.md, "age f
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -189,7 +189,7 @@ class SealWriter:
         Raises:
             As these.
         """
-        self.put(self.seal(offset, data, scratch))
+        self.put([self.seal(offset, data, scratch)])
 
     def seal(self, offset: int, data: memoryview, scratch: bytearray | memoryview) -> Sealed:
         """Encrypt data for its place; thread-safe, and the interpreter is free meanwhile.
@@ -225,8 +225,8 @@ class SealWriter:
             at = end
         return Sealed(place, out)
 
-    def put(self, sealed: Sealed) -> None:
-        """Write what `seal` has made; thread-safe.
+    def put(self, sealed: Iterable[Sealed]) -> None:
+        """Write what `seal` has made; what follows each other by one call. Thread-safe.
 
         Raises:
             NoSpaceError: The disk is full after all (copy-on-write file systems).
@@ -234,7 +234,8 @@ class SealWriter:
             LocalProtocolError: The file is closed.
         """
         with self._descriptor.use() as descriptor, disk_errors(StoreError, "vault write"):
-            self._files.pwrite_all(descriptor, sealed.data, sealed.place, direct=self._direct)
+            for place, pieces in _runs(sealed):
+                self._files.pwritev_all(descriptor, pieces, place, self._direct)
 
     def sync(self) -> None:
         """Make everything written so far durable.
@@ -275,6 +276,21 @@ class SealWriter:
             self._descriptor.close()
         finally:
             self._direct.close()
+
+
+def _runs(sealed: Iterable[Sealed]) -> Iterator[tuple[int, list[memoryview]]]:
+    """Yield (place, pieces) of what lies without a gap in the file."""
+    place, pieces, end = 0, list[memoryview](), -1
+    for one in sealed:
+        if one.place != end and pieces:
+            yield place, pieces
+            pieces = []
+        if not pieces:
+            place = one.place
+        pieces.append(one.data)
+        end = one.place + len(one.data)
+    if pieces:
+        yield place, pieces
 
 
 def _folder_of(path: AnyPath) -> str:

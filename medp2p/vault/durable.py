@@ -12,7 +12,7 @@ import fcntl
 import os
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from medp2p.errors import LocalProtocolError, MedP2PError, NoSpaceError
 from medp2p.vault import kernel
@@ -227,26 +227,38 @@ class Files:
         data: bytes | bytearray | memoryview,
         offset: int,
         *,
-        direct: DirectFile | None = None,
         step: str = "write",
     ) -> None:
-        """Write all of data at an offset; usually in one system call.
+        """Write all of data at an offset; usually in one system call."""
+        with _Passing(self, step, descriptor):
+            _pwrite(descriptor, data, offset)
+
+    def pwritev_all(
+        self,
+        descriptor: int,
+        pieces: Sequence[memoryview],
+        offset: int,
+        direct: DirectFile,
+        *,
+        step: str = "write",
+    ) -> None:
+        """Write all of some pieces, one behind the other.
 
         Args:
             descriptor: Of the file.
-            data: Anything.
-            offset: In the file.
+            pieces: See DirectFile.pwritev.
+            offset: Of the first one, in the file.
             direct: Of the same file: takes the whole pages, the rest goes through the cache.
             step: Named point.
         """
         with _Passing(self, step, descriptor):
-            if direct is None:
-                _pwrite(descriptor, data, offset)
-                return
-            view = memoryview(data)
-            first, end = direct.pwrite(view, offset)
-            _pwrite(descriptor, view[:first], offset)
-            _pwrite(descriptor, view[end:], offset + end)
+            first, end = direct.pwritev(pieces, offset)
+            at = 0
+            for piece in pieces:
+                before, behind = max(first - at, 0), min(max(end - at, 0), len(piece))
+                _pwrite(descriptor, piece[:before], offset + at)
+                _pwrite(descriptor, piece[behind:], offset + at + behind)
+                at += len(piece)
 
     def start_writeback(self, descriptor: int, offset: int, length: int) -> None:
         """Let a range of a file go to the disk already: no step, for nothing is durable by it."""

@@ -110,8 +110,8 @@ class Unpacker:
                 size = self._entries[index].size
                 file = _File(descriptor, DirectFile(descriptor, size, writing=True), size)
                 self._open[index] = file
-        self._files.pwrite_all(
-            file.descriptor, data, part.offset, direct=file.direct, step="release-write"
+        self._files.pwritev_all(
+            file.descriptor, [data], part.offset, file.direct, step="release-write"
         )
         self._files.start_writeback(file.descriptor, part.offset, len(data))
         with self._lock:

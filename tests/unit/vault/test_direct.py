@@ -6,14 +6,15 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pyrage
 import pytest
 from blake3 import blake3
+from hypothesis import given
+from hypothesis import strategies as st
 
 from medp2p import limits
 from medp2p.errors import NoSpaceError, SealBrokenError, StoreError
@@ -43,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
     direct_probe = DirectFile(probe, MIB, writing=True)
     try:
         view = lay(memoryview(bytearray(MIB + PAGE_BYTES)), MIB, 0)
-        if direct_probe.pwrite(view, 0) == (0, 0):
+        if direct_probe.pwritev([view], 0) == (0, 0):
             pytest.skip("this file system knows no O_DIRECT")
     finally:
         direct_probe.close()
@@ -90,14 +91,14 @@ def test_a_sealed_file_is_the_same_either_way(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain, seen = plain_of(SIZE), []
-    pwrite = DirectFile.pwrite
+    pwritev = DirectFile.pwritev
 
-    def noted(file: DirectFile, data: memoryview, offset: int) -> tuple[int, int]:
-        first, end = pwrite(file, data, offset)
-        seen.append((len(data), end - first))
+    def noted(file: DirectFile, pieces: Sequence[memoryview], offset: int) -> tuple[int, int]:
+        first, end = pwritev(file, pieces, offset)
+        seen.append((sum(map(len, pieces)), end - first))
         return first, end
 
-    monkeypatch.setattr(DirectFile, "pwrite", noted)
+    monkeypatch.setattr(DirectFile, "pwritev", noted)
     seal_all(Files(), folder / "f.age", plain)
     large = [wrote for size, wrote in seen if size > MIB]
     assert len(large) == 5
@@ -106,6 +107,100 @@ def test_a_sealed_file_is_the_same_either_way(
     assert pyrage.decrypt((folder / "f.age").read_bytes(), [identity]) == plain
     for step in (MIB, 64 * limits.KIB, 3 * MIB + 17):
         assert read_all(folder / "f.age", step) == plain
+
+
+def test_a_group_of_chunks_is_one_call(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And its two ends; each end costs the disk a page of its own at the next flush."""
+    count, calls = 16, list[tuple[str, int]]()
+    pwrite, pwritev = os.pwrite, os.pwritev
+
+    def note_one(descriptor: int, data: memoryview, offset: int) -> int:
+        calls.append(("pwrite", len(data)))
+        return pwrite(descriptor, data, offset)
+
+    def note_many(descriptor: int, data: Sequence[memoryview], offset: int) -> int:
+        calls.append(("pwritev", sum(map(len, data))))
+        return pwritev(descriptor, data, offset)
+
+    plain = plain_of(count * MIB + 1)
+    writer = SealWriter.create(Files(), folder / "f", len(plain), [RECIPIENT], KEY, os.urandom)
+    monkeypatch.setattr(os, "pwrite", note_one)
+    monkeypatch.setattr(os, "pwritev", note_many)
+    view = memoryview(plain)
+    offsets = range(0, len(plain), MIB)
+    made = [writer.seal(at, view[at : at + MIB], bytearray(limits.ROOM_BYTES)) for at in offsets]
+    last = made.pop()
+    writer.put(made)
+    assert [name for name, _ in calls] == ["pwritev", "pwrite", "pwrite"]
+    assert all(size < PAGE_BYTES for name, size in calls if name == "pwrite")
+    writer.put([last])
+    writer.sync()
+    writer.close()
+    assert read_all(folder / "f") == plain
+
+
+@given(
+    sizes=st.lists(
+        st.sampled_from([0, 1, 15, 2000, 4095, 4096, 4097, 9000, 12_288]), min_size=1, max_size=7
+    ),
+    offset=st.integers(0, 3 * PAGE_BYTES),
+    misplaced=st.integers(-7, 7),
+    most=st.sampled_from([0, 1 << 30, 512, 4096, 12_288]),
+)
+def test_pieces_of_any_size_are_written_as_they_follow(
+    tmp_path_factory: pytest.TempPathFactory,
+    sizes: list[int],
+    offset: int,
+    misplaced: int,
+    most: int,
+) -> None:
+    """Also such as fill no page, one that lies otherwise in memory, and calls cut short."""
+    pieces, at = [], offset
+    for number, size in enumerate(sizes):
+        piece = lay(memoryview(bytearray(size + PAGE_BYTES)), size, at + (number == misplaced))
+        piece[:] = random.Random(number).randbytes(size)
+        pieces.append(piece)
+        at += size
+    path = tmp_path_factory.mktemp("pieces") / "f"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(limits, "DIRECT_BYTES", PAGE_BYTES)
+        patch.setattr(os, "pwritev", part_of_it(os.pwritev, most))
+        file = DirectFile(descriptor, at, writing=True)
+        try:
+            os.pwrite(descriptor, b"\xee" * (at + PAGE_BYTES), 0)
+            Files().pwritev_all(descriptor, pieces, offset, file)
+        finally:
+            file.close()
+            os.close(descriptor)
+    written = path.read_bytes()
+    assert written[offset:at] == b"".join(pieces)
+    assert set(written[:offset] + written[at:]) == {0xEE}
+
+
+def test_one_that_lies_otherwise_does_not_end_it(folder: Path) -> None:
+    descriptor = os.open(folder / "f", os.O_RDWR | os.O_CREAT)
+    file = DirectFile(descriptor, 4 * MIB, writing=True)
+    room = memoryview(bytearray(MIB + 2 * PAGE_BYTES))
+    try:
+        assert file.pwritev([lay(room, MIB, 0), lay(room, MIB, 1)], 0) == (0, 0)
+        assert file.pwritev([lay(room, MIB, 0)] * 2, 0) == (0, 2 * MIB)
+    finally:
+        file.close()
+        os.close(descriptor)
+
+
+def part_of_it(call: Callable[..., int], most: int) -> Callable[..., int]:
+    """Let a call of many pieces write no more than so many bytes."""
+
+    def some(descriptor: int, data: Sequence[memoryview], offset: int) -> int:
+        left, parts = most, []
+        for part in data:
+            parts.append(part[:left])
+            left -= len(parts[-1])
+        return call(descriptor, parts, offset)
+
+    return some
 
 
 def test_large_reads_go_past_the_cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +262,7 @@ def refuse_to_open(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def refuse_to_move(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a disk does whose blocks are larger than a page."""
-    for name in ("pwrite", "preadv"):
+    for name in ("pwritev", "preadv"):
         monkeypatch.setattr(os, name, failing(getattr(os, name), errno.EINVAL))
 
 
@@ -199,7 +294,7 @@ def test_where_it_cannot_be_done_the_cache_is_used(
 def test_trouble_of_the_disk_is_told(
     folder: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[Exception]
 ) -> None:
-    monkeypatch.setattr(os, "pwrite", failing(os.pwrite, number))
+    monkeypatch.setattr(os, "pwritev", failing(os.pwritev, number))
     with pytest.raises(kind):
         seal_all(Files(), folder / "f.age", plain_of(SIZE))
     monkeypatch.undo()
@@ -229,18 +324,18 @@ def test_no_descriptor_is_left(folder: Path) -> None:
 
 def test_a_release_is_the_same_either_way(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Large files whole pages at a time, at whatever place of the stream they begin."""
-    pwrite = DirectFile.pwrite
+    pwritev = DirectFile.pwritev
     large: list[tuple[int, int]] = []
 
-    def noted(file: DirectFile, data: memoryview, offset: int) -> tuple[int, int]:
-        first, end = pwrite(file, data, offset)
-        large.append((len(data), end - first))
+    def noted(file: DirectFile, pieces: Sequence[memoryview], offset: int) -> tuple[int, int]:
+        first, end = pwritev(file, pieces, offset)
+        large.append((sum(map(len, pieces)), end - first))
         return first, end
 
     sizes = (3 * MIB, 2 * MIB + 4097, 100_000, 5 * MIB - 1, MIB + 1)
     entries = [parcels.file(b"%d.bin" % size, size) for size in sizes]
     sealed = parcels.seal(folder / "ID.tar.age", entries)
-    monkeypatch.setattr(DirectFile, "pwrite", noted)
+    monkeypatch.setattr(DirectFile, "pwritev", noted)
     before = len(os.listdir("/proc/self/fd"))
     listing: list[Kept] = []
     released = let_go(sealed, folder / "out", listing=listing)
@@ -257,11 +352,11 @@ def test_a_release_is_the_same_either_way(folder: Path, monkeypatch: pytest.Monk
 
 
 def part_only(call: Callable[..., int], most: int) -> Callable[..., int]:
-    """Let a call past the cache move no more than a part of what it is asked."""
+    """Let a call past the cache move no more than a part of its first piece."""
 
-    def some(descriptor: int, data: Any, offset: int) -> int:
+    def some(descriptor: int, data: list[memoryview], offset: int) -> int:
         if fcntl.fcntl(descriptor, fcntl.F_GETFL) & O_DIRECT:
-            data = [data[0][:most]] if isinstance(data, list) else data[:most]
+            data = [data[0][:most]]
         return call(descriptor, data, offset)
 
     return some
@@ -270,7 +365,7 @@ def part_only(call: Callable[..., int], most: int) -> Callable[..., int]:
 def test_what_was_moved_in_part_is_moved_as_a_whole(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(os, "pwrite", part_only(os.pwrite, 65_536))
+    monkeypatch.setattr(os, "pwritev", part_only(os.pwritev, 65_536))
     seal_all(Files(), folder / "f.age", plain_of(SIZE))
     monkeypatch.undo()
     monkeypatch.setattr(limits, "DIRECT_FILE_BYTES", SIZE + 1)
@@ -285,16 +380,16 @@ def test_a_second_close_waits_for_a_write_under_way(
 ) -> None:
     """Closed earlier, the number could be another file by the time the thread writes."""
     began, go_on = threading.Event(), threading.Event()
-    pwrite = os.pwrite
+    pwritev = os.pwritev
 
-    def slow(descriptor: int, data: memoryview, offset: int) -> int:
+    def slow(descriptor: int, data: Sequence[memoryview], offset: int) -> int:
         if fcntl.fcntl(descriptor, fcntl.F_GETFL) & O_DIRECT:
             began.set()
             assert go_on.wait(10)
-        return pwrite(descriptor, data, offset)
+        return pwritev(descriptor, data, offset)
 
     writer = SealWriter.create(Files(), folder / "f", 2 * MIB, [RECIPIENT], KEY, os.urandom)
-    monkeypatch.setattr(os, "pwrite", slow)
+    monkeypatch.setattr(os, "pwritev", slow)
     with ThreadPoolExecutor(3) as pool:
         data = memoryview(bytes(MIB))
         writing = pool.submit(writer.write, 0, data, bytearray(limits.ROOM_BYTES))
