@@ -1,5 +1,6 @@
 """The command: its verbs, and how errors become messages and exit codes."""
 
+import gc
 import json
 import os
 import sys
@@ -114,4 +115,5 @@ for command in (
 
 def main() -> NoReturn:
     """Run the command with the words of this process."""
+    gc.freeze()  # what was imported stays: no collection looks at it again, nor that at the end
     cli.main()
