@@ -354,9 +354,10 @@ WRITEBACK_BYTES = 128 * KIB
 #: How often a release under way looks whether its sender has taken it back: a look costs as much
 #: as a third of a chunk.
 RELEASE_STOP_SECONDS = 0.25
-#: Files from so many bytes on go past the page cache: on a workstation with 8 GiB of memory they
-#: would hardly stay in it until a release, but push out what other programs have there.
-DIRECT_FILE_BYTES = 1 * GIB
+#: Files from so many bytes on go past the page cache: some studies of that size hardly stay in it
+#: until a release on a workstation with 8 GiB of memory, but push out what other programs have
+#: there. Smaller ones are still there when somebody opens them soon after.
+DIRECT_FILE_BYTES = 256 * MIB
 #: Less than this at a time goes through it all the same: a copy then costs less than to wait.
 DIRECT_BYTES = 128 * KIB
 #: Smallest piece that file systems give out: a release of many small files needs one for each.
