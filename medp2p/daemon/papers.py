@@ -110,12 +110,13 @@ def _to_vault(tx: Tx, station: Station, owner: str, name: str) -> None:
     if found is None or found[0] != "spool":
         return
     try:
-        data = station.spool.open(found[1], _context(owner, name))
+        packed = station.spool.open_packed(found[1], _context(owner, name))
     except SealBrokenError:
         log.warning("the %s of %s is damaged and dropped", name, owner)
         transfers.delete_blobs(tx, owner, [name])
         return
-    put_vault(tx, station, owner, name, data)
+    blob = station.vault.seal_packed(packed, _context(owner, name))
+    transfers.put_blob(tx, owner, name, "vault", blob)
 
 
 def summary(tx: Tx, station: Station, owner: str) -> messages.Offer:

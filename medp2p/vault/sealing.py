@@ -68,12 +68,20 @@ class SpoolBox:
         Raises:
             SealBrokenError: Damaged, of another key, or of another context.
         """
+        return _decompress(self.open_packed(blob, context))
+
+    def open_packed(self, blob: bytes, context: str) -> bytes:
+        """Return the data of a blob as it lies there, compressed: for `VaultBox.seal_packed`.
+
+        Raises:
+            SealBrokenError: Damaged, of another key, or of another context.
+        """
         start = len(_SPOOL_VERSION) + _SALT_BYTES
         if blob[:1] != _SPOOL_VERSION or len(blob) < start:
             raise SealBrokenError(f"sealed {context.split(' ')[0]} is damaged")
         cipher = self._cipher(blob[1:start], context)
         try:
-            return _decompress(cipher.decrypt(bytes(12), memoryview(blob)[start:], None))
+            return cipher.decrypt(bytes(12), memoryview(blob)[start:], None)
         except InvalidTag as error:
             raise SealBrokenError(f"sealed {context.split(' ')[0]} does not open") from error
 
@@ -119,8 +127,12 @@ class VaultBox:
         Raises:
             StoreError: More than MAX_BLOB_BYTES.
         """
+        return self.seal_packed(_compress(data), context)
+
+    def seal_packed(self, packed: bytes, context: str) -> bytes:
+        """Return the sealed blob of what a `SpoolBox` held: what moves is not inflated for that."""
         name = context.encode()
-        plain = _VAULT_MAGIC + struct.pack(">H", len(name)) + name + _compress(data)
+        plain = _VAULT_MAGIC + struct.pack(">H", len(name)) + name + packed
         # Of pyrage's calls only the _io ones let other threads run meanwhile.
         out = io.BytesIO()
         pyrage.encrypt_io(io.BytesIO(plain), out, self._recipients)

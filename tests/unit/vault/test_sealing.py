@@ -66,6 +66,15 @@ def test_paths_are_made_smaller(box: SpoolBox | VaultBox) -> None:
     assert len(box.seal(data, "manifest x")) < len(data) / 4
 
 
+@given(st.binary(max_size=3000), st.text(max_size=40))
+def test_what_moves_to_the_vault_is_what_was_in_the_spool(data: bytes, context: str) -> None:
+    blob = spool().seal(data, context)
+    moved = vault().seal_packed(spool().open_packed(blob, context), context)
+    assert vault().open(moved, context) == data
+    with pytest.raises(SealBrokenError):
+        spool().open_packed(blob, context + "x")
+
+
 def test_another_place_does_not_open_it(box: SpoolBox | VaultBox) -> None:
     blob = box.seal(CANARY, "manifest a")
     for context in ("manifest b", "label a", "manifest", "", "manifest a "):
