@@ -129,6 +129,31 @@ def test_who_has_moved_on_from_a_dialog_is_not_brought_back(
     confirm(page, "Decline")
 
 
+def test_a_dialog_that_nothing_with_the_focus_opened_leaves_the_page_where_it_is(
+    pair: Pair, viewer: Viewer, study: Path
+) -> None:
+    """Some browsers give a clicked button no focus: nobody is taken to the top for that."""
+    ward, _ = pair
+    transfer = offer(pair, study)
+    page = viewer.open(ward, NARROW)
+    decline = button(page, transfer, "Decline", "waiting")
+    decline.scroll_into_view_if_needed()
+    page.evaluate("() => window.scrollTo(0, document.body.scrollHeight)")
+    decline.evaluate("one => { document.activeElement.blur(); one.click(); }")
+    expect(dialog(page)).to_be_visible()
+    before = page.evaluate("() => window.scrollY")
+    assert before > 0
+    dialog(page).evaluate(
+        "open => new Promise(done => { open.addEventListener('close', done); open.close(); })"
+    )
+    assert page.evaluate("() => [window.scrollY, document.activeElement.tagName]") == [
+        before,
+        "BODY",
+    ]
+    press(page, transfer, "Decline", "waiting")
+    confirm(page, "Decline")
+
+
 def test_a_dialog_tells_what_becomes_of_its_transfer(
     pair: Pair, viewer: Viewer, study: Path, tmp_path: Path
 ) -> None:

@@ -60,7 +60,8 @@ class Dialog {
  */
 export function openDialog({ title, body, verb = null, danger = false, onConfirm, wide = false }) {
   if (document.getElementById("page").hidden) return Promise.resolve(null); // the session ended meanwhile
-  const region = document.activeElement?.closest("[data-region]");
+  const opener = document.activeElement;
+  const region = opener?.closest("[data-region]");
   const name = `dialog-${(count += 1)}`;
   const alert = h("div", { class: "error", role: "alert" });
   const back = h("button", { type: "button" }, "Back");
@@ -83,7 +84,7 @@ export function openDialog({ title, body, verb = null, danger = false, onConfirm
     });
     element.addEventListener("close", () => {
       element.remove();
-      comeBack(region);
+      if (opener && opener !== document.body) comeBack(region);
       resolve(result);
     });
     element.addEventListener("cancel", (event) => {
