@@ -25,6 +25,7 @@ from medp2p.errors import (
 )
 from medp2p.layout import Bytes, Layout
 from medp2p.model import ENDED
+from medp2p.net.buffers import let_go
 from medp2p.net.link import Link, ReceivedChunk
 from medp2p.proto.frames import PACKING_FEATURE, ChunkHeader, Packing
 from medp2p.proto.messages import Commit, Progress
@@ -144,7 +145,11 @@ class Intake:
             pairs = [(chunk.header.index, chunk.header.digest) for chunk in group]
             if journal.claim(tx, self.transfer, pairs):
                 raise SourceChangedError("a chunk came again with other bytes than before")
-        self.writer.put(chunk.made for chunk in group)
+        try:
+            self.writer.put(chunk.made for chunk in group)
+        except MedP2PError as error:
+            let_go(error)
+            raise
 
     def take_untrusted(
         self, header: ChunkHeader, open_into: Callable[[memoryview], None], room: bytearray

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from traceback import clear_frames
 
 import trio
 
@@ -13,6 +14,14 @@ def free(buffer: bytearray) -> None:
     """Free the memory of a buffer, whoever still refers to it; one in use by a thread is left."""
     with suppress(BufferError):
         buffer.clear()
+
+
+def let_go(error: BaseException) -> None:
+    """Let an error hold nothing of what it came through: views in its frames keep buffers."""
+    each: BaseException | None = error
+    while each is not None:
+        clear_frames(each.__traceback__)
+        each = each.__context__
 
 
 @contextmanager

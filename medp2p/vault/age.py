@@ -228,6 +228,9 @@ class SealWriter:
     def put(self, sealed: Iterable[Sealed]) -> None:
         """Write what `seal` has made; what follows each other by one call. Thread-safe.
 
+        Args:
+            sealed: Some dozens at most.
+
         Raises:
             NoSpaceError: The disk is full after all (copy-on-write file systems).
             StoreError: The disk failed.

@@ -1,16 +1,17 @@
 """Moving whole pages of a large file between the disk and our own memory, past the page cache.
 
-A file of gigabytes must be on the disk before it counts, and is not in the cache any more when it
-is read again: to copy it in there costs as much processor time as to encrypt it, more where the
-cache gets fresh memory, and pushes out what other programs on the workstation have there. Smaller
-ones go through the cache, so that a release soon after finds them there. Where a file system or a
-system cannot do it, nothing happens here.
+A large file must be on the disk before it counts, and is seldom in the cache any more when it is
+read again: to copy it in there costs as much processor time as to encrypt it, more where the cache
+gets fresh memory, and pushes out what other programs on the workstation have there. Smaller ones
+go through the cache, so that a release soon after finds them there. Where a file system or a system
+cannot do it, nothing happens here.
 
 Pieces that follow each other go to the disk in one call; a page that two of them share is put
 together for it. The bytes before the first and after the last whole page go through the cache: a
 page of its own for each end of a call, so calls for a few MiB cost less than calls for one. Two
 threads may write two pieces of a file at a time, for the page that these share goes through the
-cache then; one page may go either way one after the other, the kernel sees to that.
+cache then. One page of a sealed file may go either way one after the other (a chunk that comes
+again alone): local file systems see to it that what is in the cache is written first and dropped.
 
 Source: open(2), "O_DIRECT"; sizes and addresses in multiples of 4 KiB suit every disk.
 """
@@ -67,12 +68,17 @@ class DirectFile:
         self._descriptor: int | None = None
         self._able = hasattr(os, "O_DIRECT") and size >= limits.DIRECT_FILE_BYTES
 
+    @property
+    def able(self) -> bool:
+        """Whether anything may go past the cache, as far as is known."""
+        return self._able
+
     def pwritev(self, pieces: Sequence[memoryview], offset: int) -> tuple[int, int]:
         """Write the whole pages of pieces that follow each other in the file, by one call.
 
         Args:
-            pieces: Some dozens at most; nothing is written of those that do not lie in memory as
-                in the file (`lay`), nor where all together are few pages.
+            pieces: Some dozens at most (IOV_MAX); nothing is written of those that do not lie in
+                memory as in the file (`lay`), nor where all together are few pages.
             offset: Of the first one, in the file.
 
         Returns:

@@ -249,16 +249,21 @@ class Files:
             pieces: See DirectFile.pwritev.
             offset: Of the first one, in the file.
             direct: Of the same file: takes the whole pages, the rest goes through the cache.
-            step: Named point.
+            step: Named point, before each call that writes.
         """
-        with _Passing(self, step, descriptor):
-            first, end = direct.pwritev(pieces, offset)
-            at = 0
-            for piece in pieces:
-                before, behind = max(first - at, 0), min(max(end - at, 0), len(piece))
-                _pwrite(descriptor, piece[:before], offset + at)
-                _pwrite(descriptor, piece[behind:], offset + at + behind)
-                at += len(piece)
+        first = end = 0
+        if direct.able:
+            with _Passing(self, step, descriptor):
+                first, end = direct.pwritev(pieces, offset)
+        at = offset
+        for piece in pieces:
+            before = max(first + offset - at, 0)
+            behind = max(end + offset - at, before)
+            for rest, place in ((piece[:before], at), (piece[behind:], at + behind)):
+                if len(rest):
+                    with _Passing(self, step, descriptor):
+                        _pwrite(descriptor, rest, place)
+            at += len(piece)
 
     def start_writeback(self, descriptor: int, offset: int, length: int) -> None:
         """Let a range of a file go to the disk already: no step, for nothing is durable by it."""

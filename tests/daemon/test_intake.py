@@ -1,19 +1,29 @@
 """Chunks taken off a link for the sealed file, without a link."""
 
+import errno
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from medp2p import digest, limits
 from medp2p.daemon.intake import Intake
-from medp2p.errors import IntegrityError, LocalProtocolError, MedP2PError, RemoteProtocolError
+from medp2p.errors import (
+    IntegrityError,
+    LocalProtocolError,
+    MedP2PError,
+    RemoteProtocolError,
+    StoreError,
+)
 from medp2p.layout import Layout
 from medp2p.model import Entry, Kind
 from medp2p.proto.frames import ChunkHeader
 from medp2p.vault.age import SealWriter, new_file_key
+from medp2p.vault.direct import DirectFile
 from medp2p.vault.durable import Files
 from tests.unit.vault.test_age import RECIPIENT
 
@@ -56,6 +66,70 @@ def test_what_was_asked_for_is_sealed_once(intake: Intake) -> None:
             take(intake, header)
     with pytest.raises(RemoteProtocolError, match="wrong length"):
         take(intake, offered(2, MIB - 1))
+
+
+class NoStore:
+    """A station whose journal takes everything, and which notes what is durable when."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+        self.store = self.files = self
+
+    @contextmanager
+    def write(self) -> Iterator[None]:
+        yield
+        self.steps.append("committed")
+
+    def step(self, name: str) -> None:
+        self.steps.append(name)
+
+
+def store(intake: Intake, monkeypatch: pytest.MonkeyPatch, rooms: list[bytearray]) -> list[str]:
+    """Let two chunks that lie in these be claimed and written; return the steps of it."""
+    station = NoStore()
+    intake.station = cast("Any", station)
+    monkeypatch.setattr(intake.writer._files, "step", station.step)
+    monkeypatch.setattr("medp2p.daemon.intake.still_open", lambda *_: None)
+    monkeypatch.setattr("medp2p.vault.journal.claim", lambda *_: [])
+    group: list[Any] = [
+        SimpleNamespace(header=(it := offered(index)), made=intake.take_untrusted(it, zeros, room))
+        for index, room in zip((1, 2), rooms, strict=True)
+    ]
+    try:
+        intake._store(group)
+    finally:
+        for chunk in group:
+            chunk.made = None  # as ReceivedChunk.forget does
+    return station.steps
+
+
+def test_claims_are_committed_before_anything_is_written(
+    intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = store(intake, monkeypatch, [bytearray(limits.ROOM_BYTES) for _ in range(2)])
+    assert steps == ["claim", "committed", "write", "write"]
+
+
+@pytest.mark.parametrize("large", [0, 1 << 40])
+def test_an_error_of_the_disk_keeps_no_memory(
+    intake: Intake, monkeypatch: pytest.MonkeyPatch, large: int
+) -> None:
+    """It may live on until a garbage collection, and with it all that its frames saw."""
+    monkeypatch.setattr(limits, "DIRECT_FILE_BYTES", large)
+    writer = intake.writer
+    writer._direct = DirectFile(writer._descriptor._number, writer.size, writing=True)
+
+    def fail(*_: object) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "pwrite", fail)
+    monkeypatch.setattr(os, "pwritev", fail)
+    rooms = [bytearray(limits.ROOM_BYTES) for _ in range(2)]
+    with pytest.raises(StoreError) as caught:
+        store(intake, monkeypatch, rooms)
+    for room in rooms:
+        room.clear()  # a view of it somewhere would forbid that
+    assert caught.value.__traceback__ is not None
 
 
 def test_what_is_not_what_it_says_is_refused(intake: Intake) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import mmap
 import os
 import random
 import threading
@@ -40,14 +41,13 @@ def every_file_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder on a file system that can do it."""
-    probe = os.open(tmp_path / "probe", os.O_RDWR | os.O_CREAT)
-    direct_probe = DirectFile(probe, MIB, writing=True)
     try:
-        view = lay(memoryview(bytearray(MIB + PAGE_BYTES)), MIB, 0)
-        if direct_probe.pwritev([view], 0) == (0, 0):
-            pytest.skip("this file system knows no O_DIRECT")
+        probe = os.open(tmp_path / "probe", os.O_RDWR | os.O_CREAT | O_DIRECT)
+    except OSError:
+        pytest.skip("this file system knows no O_DIRECT")
+    try:
+        os.pwrite(probe, mmap.mmap(-1, PAGE_BYTES), 0)
     finally:
-        direct_probe.close()
         os.close(probe)
     return tmp_path
 
@@ -137,6 +137,38 @@ def test_a_group_of_chunks_is_one_call(folder: Path, monkeypatch: pytest.MonkeyP
     writer.sync()
     writer.close()
     assert read_all(folder / "f") == plain
+
+
+@pytest.mark.parametrize("large", [0, 1 << 40])
+def test_groups_with_gaps_and_out_of_order(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, large: int
+) -> None:
+    """As after a resume: only what follows each other is one run."""
+    monkeypatch.setattr(limits, "DIRECT_FILE_BYTES", large)
+    plain = plain_of(9 * MIB + 77)
+    view = memoryview(plain)
+    writer = SealWriter.create(Files(), folder / "f", len(plain), [RECIPIENT], KEY, os.urandom)
+    for group in ((4, 5, 0, 1, 9, 3), (2,), (8, 7, 6), ()):
+        writer.put(
+            writer.seal(at, view[at : at + MIB], bytearray(limits.ROOM_BYTES))
+            for at in (MIB * number for number in group)
+        )
+        writer.sync()
+    writer.close()
+    assert read_all(folder / "f") == plain
+
+
+def test_a_few_pages_go_through_the_cache(folder: Path) -> None:
+    descriptor = os.open(folder / "f", os.O_RDWR | os.O_CREAT)
+    file = DirectFile(descriptor, MIB, writing=True)
+    room = memoryview(bytearray(MIB))
+    try:
+        few = limits.DIRECT_BYTES - PAGE_BYTES
+        assert file.pwritev([lay(room, few, 0)], 0) == (0, 0)
+        assert file.pwritev([lay(room, few + PAGE_BYTES, 0)], 0) == (0, limits.DIRECT_BYTES)
+    finally:
+        file.close()
+        os.close(descriptor)
 
 
 @given(
