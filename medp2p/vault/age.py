@@ -11,7 +11,7 @@ Source: age-encryption.org/v1 (C2SP, "age.md"), "Payload"; docs/VAULT.md, "age f
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -281,19 +281,16 @@ class SealWriter:
             self._direct.close()
 
 
-def _runs(sealed: Iterable[Sealed]) -> Iterator[tuple[int, list[memoryview]]]:
-    """Yield (place, pieces) of what lies without a gap in the file."""
-    place, pieces, end = 0, list[memoryview](), -1
-    for one in sealed:
-        if one.place != end and pieces:
-            yield place, pieces
-            pieces = []
-        if not pieces:
-            place = one.place
-        pieces.append(one.data)
-        end = one.place + len(one.data)
-    if pieces:
-        yield place, pieces
+def _runs(sealed: Iterable[Sealed]) -> list[tuple[int, list[memoryview]]]:
+    """Return (place, pieces) of what lies without a gap in the file."""
+    runs: list[tuple[int, list[memoryview]]] = []
+    end = -1
+    for place, data in sealed:
+        if place != end:
+            runs.append((place, []))
+        runs[-1][1].append(data)
+        end = place + len(data)
+    return runs
 
 
 def _folder_of(path: AnyPath) -> str:

@@ -255,14 +255,14 @@ class Files:
         if direct.able:
             with _Passing(self, step, descriptor):
                 first, end = direct.pwritev(pieces, offset)
-        at = offset
+        at = 0
         for piece in pieces:
-            before = max(first + offset - at, 0)
-            behind = max(end + offset - at, before)
+            before = max(first - at, 0)
+            behind = max(end - at, before)
             for rest, place in ((piece[:before], at), (piece[behind:], at + behind)):
                 if len(rest):
                     with _Passing(self, step, descriptor):
-                        _pwrite(descriptor, rest, place)
+                        _pwrite(descriptor, rest, offset + place)
             at += len(piece)
 
     def start_writeback(self, descriptor: int, offset: int, length: int) -> None:

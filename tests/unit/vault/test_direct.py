@@ -197,7 +197,7 @@ def test_pieces_of_any_size_are_written_as_they_follow(
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(limits, "DIRECT_BYTES", PAGE_BYTES)
-        patch.setattr(os, "pwritev", part_of_it(os.pwritev, most))
+        patch.setattr(os, "pwritev", part_only(os.pwritev, most))
         file = DirectFile(descriptor, at, writing=True)
         try:
             os.pwrite(descriptor, b"\xee" * (at + PAGE_BYTES), 0)
@@ -220,19 +220,6 @@ def test_one_that_lies_otherwise_does_not_end_it(folder: Path) -> None:
     finally:
         file.close()
         os.close(descriptor)
-
-
-def part_of_it(call: Callable[..., int], most: int) -> Callable[..., int]:
-    """Let a call of many pieces write no more than so many bytes."""
-
-    def some(descriptor: int, data: Sequence[memoryview], offset: int) -> int:
-        left, parts = most, []
-        for part in data:
-            parts.append(part[:left])
-            left -= len(parts[-1])
-        return call(descriptor, parts, offset)
-
-    return some
 
 
 def test_large_reads_go_past_the_cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -384,12 +371,16 @@ def test_a_release_is_the_same_either_way(folder: Path, monkeypatch: pytest.Monk
 
 
 def part_only(call: Callable[..., int], most: int) -> Callable[..., int]:
-    """Let a call past the cache move no more than a part of its first piece."""
+    """Let a call past the cache move no more than so many bytes."""
 
-    def some(descriptor: int, data: list[memoryview], offset: int) -> int:
+    def some(descriptor: int, data: Sequence[memoryview], offset: int) -> int:
+        left, parts = most, data
         if fcntl.fcntl(descriptor, fcntl.F_GETFL) & O_DIRECT:
-            data = [data[0][:most]]
-        return call(descriptor, data, offset)
+            parts = []
+            for part in data:
+                parts.append(part[:left])
+                left -= len(parts[-1])
+        return call(descriptor, parts, offset)
 
     return some
 
