@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from traceback import clear_frames
 
 import trio
 
@@ -17,10 +16,13 @@ def free(buffer: bytearray) -> None:
 
 
 def let_go(error: BaseException) -> None:
-    """Let an error hold nothing of what it came through: views in its frames keep buffers."""
+    """Let an error hold nothing of what it came through: views in its frames keep buffers.
+
+    Nor what it was raised for: a cause that is not shown has frames, too.
+    """
     each: BaseException | None = error
     while each is not None:
-        clear_frames(each.__traceback__)
+        each.__traceback__ = None
         each = each.__context__
 
 

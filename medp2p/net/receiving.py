@@ -13,7 +13,7 @@ import trio
 
 from medp2p import limits
 from medp2p.errors import LinkLostError, LocalProtocolError, MedP2PError
-from medp2p.net.buffers import Budget, BufferPool, free
+from medp2p.net.buffers import Budget, BufferPool, free, let_go
 from medp2p.net.stream import ByteStream
 from medp2p.proto.frames import ChunkHeader, ChunkStart, ControlFrame, Frame, FrameReader
 from medp2p.proto.records import FULL_RECORD_BYTES, ReceiveCipher, sealed_bytes
@@ -111,7 +111,8 @@ class ReceivedChunk:
         except MedP2PError as error:
             if opened:
                 raise
-            self._error = error.with_traceback(None)  # which would keep the buffers, and this chunk
+            let_go(error)  # which would keep the buffers, and this chunk
+            self._error = error
 
     def _open(self, cipher: ReceiveCipher, sealed: memoryview, out: memoryview) -> None:
         cipher.open_into(self._start.first_nonce, sealed, out[: self.header.body])

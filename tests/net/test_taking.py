@@ -37,9 +37,12 @@ class Keeper:
     def take_untrusted(
         self, header: ChunkHeader, open_into: Callable[[memoryview], None], room: bytearray
     ) -> memoryview:
-        if header.index == self._refused:
-            raise IntegrityError("not wanted")
         view = memoryview(room)[: header.length]
+        if header.index == self._refused:
+            try:
+                raise ValueError("what a library says")
+            except ValueError:
+                raise IntegrityError("not wanted") from None
         open_into(view)
         self.taken.append(header.index)
         return view
