@@ -14,9 +14,9 @@ from pathlib import Path
 from blake3 import blake3
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
-from medp2p import layout
+from medp2p import layout, manifest
 from medp2p.limits import CHUNK_BYTES
-from medp2p.model import Entry, Kind
+from medp2p.manifest import Entry, Kind
 
 _SECONDS = 0.5
 _ENTRIES = 100_000
@@ -70,8 +70,8 @@ def manifest_seconds() -> tuple[float, float]:
         Entry(b"STUDY/SER%03d/IM%06d.dcm" % (number // 500, number), Kind.FILE, 526_000, 0)
         for number in range(_ENTRIES)
     ]
-    pages = layout.encode_entries(entries)
-    decode = seconds_each(lambda: layout.decode_entries_untrusted(pages))
+    pages = manifest.encode_entries(entries)
+    decode = seconds_each(lambda: manifest.decode_entries_untrusted(pages))
     return decode, seconds_each(lambda: layout.Layout(entries))
 
 

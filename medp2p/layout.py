@@ -1,14 +1,13 @@
-"""The stream of a transfer: manifest entries, their canonical bytes, and the tar geometry.
+"""The stream of a transfer: what a manifest must be as a whole, and the tar geometry.
 
 A stream is one POSIX pax archive whose every header follows from the manifest alone, so the place
 of each file is known before one is read: the stream can be cut, read and read again anywhere, and
 the receiver refuses a stream whose headers are not those of the manifest it agreed to. The bytes
 are frozen under LAYOUT_VERSION; the standard library's tarfile is their oracle in the tests.
 
-Source: docs/PROTOCOL.md, "Manifest" and "Stream"; POSIX.1-2017, pax Interchange Format.
+Source: docs/PROTOCOL.md, "Stream"; POSIX.1-2017, pax Interchange Format.
 """
 
-import struct
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +16,7 @@ import msgspec
 
 from medp2p import limits
 from medp2p.errors import RemoteProtocolError
-from medp2p.model import Entry, Kind
+from medp2p.manifest import Entry, Kind
 
 LAYOUT_VERSION = 1
 #: tar's unit; headers and file ends are padded to it.
@@ -30,62 +29,6 @@ _NAME_BYTES = 100
 _FILE_MODE = 0o644
 _DIRECTORY_MODE = 0o755
 _BINARY = b"21 hdrcharset=BINARY\n"
-
-#: Canonical entry: kind (0 file, 1 directory), length of the path, size in bytes, mtime in
-#: nanoseconds since 1970 (signed); big-endian, then the path itself.
-_ENTRY = struct.Struct(">BHQq")
-
-
-# --- canonical bytes ----------------------------------------------------------------------
-
-
-def encode_entry(entry: Entry) -> bytes:
-    """Return the canonical bytes of one entry: a 19-byte head (see _ENTRY), then the path."""
-    return _ENTRY.pack(entry.kind, len(entry.path), entry.size, entry.mtime_ns) + entry.path
-
-
-def encode_entries(entries: Iterable[Entry]) -> bytes:
-    """Return the canonical bytes of entries, one after the other, in order."""
-    return b"".join(map(encode_entry, entries))
-
-
-def pages(entries: Iterable[Entry]) -> Iterator[bytes]:
-    """Cut a manifest into pages of whole entries, at most MAX_PAGE_BYTES each, at least one."""
-    page = bytearray()
-    count = 0
-    for entry in entries:
-        encoded = encode_entry(entry)
-        if len(page) + len(encoded) > limits.MAX_PAGE_BYTES:
-            yield bytes(page)
-            page.clear()
-            count += 1
-        page += encoded
-    if page or not count:
-        yield bytes(page)
-
-
-def decode_entries_untrusted(data: bytes) -> list[Entry]:
-    """Return the entries of a page; each is checked on its own (see check_manifest_untrusted).
-
-    Raises:
-        RemoteProtocolError: Cut short, an unknown kind, or an entry that model.Entry refuses.
-    """
-    entries: list[Entry] = []
-    position = 0
-    while position < len(data):
-        end = position + _ENTRY.size
-        if end > len(data):
-            raise RemoteProtocolError("manifest page ends inside an entry")
-        kind, path_bytes, size, mtime_ns = _ENTRY.unpack_from(data, position)
-        position = end + path_bytes
-        if position > len(data):
-            raise RemoteProtocolError("manifest page ends inside a path")
-        if kind not in (Kind.FILE, Kind.DIRECTORY):
-            raise RemoteProtocolError(f"entry of unknown kind {kind}")
-        if len(entries) >= limits.MAX_ENTRIES:
-            raise RemoteProtocolError("too many entries")
-        entries.append(Entry(data[end:position], Kind(kind), size, mtime_ns))
-    return entries
 
 
 def check_manifest_untrusted(entries: Sequence[Entry]) -> None:

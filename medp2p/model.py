@@ -1,4 +1,4 @@
-"""Frozen values that every package shares: states, entries, transfer ids, actors.
+"""Frozen values that every package shares: states, transfer ids, actors.
 
 The words are those of docs/ARCHITECTURE.md, "Words".
 """
@@ -9,8 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from medp2p import limits
-from medp2p.errors import RemoteProtocolError, UsageError
+from medp2p.errors import UsageError
 
 TRANSFER_ID_BYTES = 16
 _TRANSFER_ID = re.compile(r"[a-z2-7]{26}\Z")
@@ -69,58 +68,6 @@ class Priority(enum.StrEnum):
 
     STAT = "stat"
     ROUTINE = "routine"
-
-
-class Kind(enum.IntEnum):
-    """What an entry is. The numbers are on the wire."""
-
-    FILE = 0
-    DIRECTORY = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One line of a manifest.
-
-    Attributes:
-        path: Relative, "/"-separated, byte for byte as on the sender; no trailing "/".
-        kind: Regular file or directory.
-        size: Bytes; 0 for a directory.
-        mtime_ns: Nanoseconds since 1970 UTC, may be negative.
-
-    Raises:
-        RemoteProtocolError: A value is out of bounds or the path is not a safe relative one.
-            (Entries come from peers; a local scan never makes an illegal one.)
-    """
-
-    path: bytes
-    kind: Kind
-    size: int
-    mtime_ns: int
-
-    def __post_init__(self) -> None:
-        check_path_untrusted(self.path)
-        if not 0 <= self.size <= limits.MAX_FILE_BYTES:
-            raise RemoteProtocolError(f"entry size {self.size} out of bounds")
-        if self.kind is Kind.DIRECTORY and self.size:
-            raise RemoteProtocolError("directory entry with a size")
-        if not -(2**63) <= self.mtime_ns < 2**63:
-            raise RemoteProtocolError("entry time out of bounds")
-
-
-def check_path_untrusted(path: bytes) -> None:
-    """Refuse what must not travel: NUL, absolute paths, empty, "." and ".." components.
-
-    Raises:
-        RemoteProtocolError: The path is refused; the text does not repeat it.
-    """
-    if not 1 <= len(path) <= limits.MAX_PATH_BYTES:
-        raise RemoteProtocolError("entry path is empty or too long")
-    if b"\0" in path:
-        raise RemoteProtocolError("entry path with NUL")
-    for part in path.split(b"/"):
-        if part in (b"", b".", b".."):
-            raise RemoteProtocolError("entry path with an empty, '.' or '..' component")
 
 
 def new_transfer_id(random_bytes: Callable[[int], bytes]) -> str:

@@ -23,7 +23,8 @@ from medp2p.errors import (
     UsageError,
     VaultLockedError,
 )
-from medp2p.model import WHOLE, Direction, Kind, transfer_id_to_bytes
+from medp2p.manifest import Kind
+from medp2p.model import WHOLE, Direction, transfer_id_to_bytes
 from medp2p.parcel.record import FileStat, Scan, Skipped
 from medp2p.vault import meta, peers, transfers
 from medp2p.vault.store import Tx

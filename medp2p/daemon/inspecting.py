@@ -23,7 +23,7 @@ from medp2p.dicom.patients import Item
 from medp2p.dicom.plain import inspect_plainly
 from medp2p.dicom.worker import UNREAD, Inspector, Sample
 from medp2p.errors import TransferAbortedError
-from medp2p.model import Kind
+from medp2p.manifest import Kind
 from medp2p.parcel.folders import Neighbours
 from medp2p.parcel.heads import Heads
 from medp2p.parcel.record import FileStat, Scan

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from medp2p.dicom.facts import FileFacts
 from medp2p.dicom.patients import Item
-from medp2p.model import Entry, Kind
+from medp2p.manifest import Entry, Kind
 from medp2p.parcel.contents import Contents, cut_of
 from medp2p.parcel.record import Scan
 

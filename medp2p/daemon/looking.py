@@ -22,7 +22,7 @@ from medp2p.dicom.plain import inspect_plainly
 from medp2p.dicom.worker import UNREAD, Inspector, Sample
 from medp2p.errors import ReleaseError
 from medp2p.layout import Layout
-from medp2p.model import Kind
+from medp2p.manifest import Kind
 from medp2p.vault.age import SealReader
 
 

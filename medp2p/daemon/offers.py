@@ -10,7 +10,8 @@ from medp2p.daemon import again, clock, endings, papers, policy
 from medp2p.daemon.station import PEER, RULE, Station
 from medp2p.errors import NoSpaceError, RemoteProtocolError
 from medp2p.layout import Layout, check_manifest_untrusted
-from medp2p.model import Direction, Entry, Kind, Priority, State, transfer_id_from_bytes
+from medp2p.manifest import Entry, Kind
+from medp2p.model import Direction, Priority, State, transfer_id_from_bytes
 from medp2p.proto.messages import Offer, Wait
 from medp2p.text import format_bytes
 from medp2p.vault import age, peers, transfers

@@ -8,8 +8,9 @@ import logging
 
 from medp2p.daemon.station import Station
 from medp2p.errors import RemoteProtocolError, SealBrokenError, StoreError
-from medp2p.layout import Layout, decode_entries_untrusted, encode_entries
-from medp2p.model import Direction, Entry
+from medp2p.layout import Layout
+from medp2p.manifest import Entry, decode_entries_untrusted, encode_entries
+from medp2p.model import Direction
 from medp2p.parcel.scan import Scan, decode_scan, encode_scan
 from medp2p.proto import messages
 from medp2p.vault import journal, transfers

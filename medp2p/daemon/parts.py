@@ -27,7 +27,7 @@ from medp2p.dicom.finding import LEVELS, Finding, files_of, finding
 from medp2p.dicom.label import Label, build_label, not_of
 from medp2p.dicom.patients import Group, Item, by_patient, split_by_patient, strangers
 from medp2p.errors import CheckRefusedError, SourceError, UsageError
-from medp2p.model import Kind
+from medp2p.manifest import Kind
 from medp2p.parcel.record import Scan, Skipped
 from medp2p.text import escape_text
 

@@ -25,7 +25,8 @@ from medp2p.daemon.station import Station
 from medp2p.dicom.middle import Pick, pick_middles
 from medp2p.dicom.picture import WHY, Picture, PictureMaker
 from medp2p.errors import ConflictError, NotFoundError, ReleaseError
-from medp2p.model import WHOLE, Actor, Direction, Kind
+from medp2p.manifest import Kind
+from medp2p.model import WHOLE, Actor, Direction
 from medp2p.vault import transfers
 from medp2p.vault.age import SealReader
 from medp2p.vault.store import Tx

@@ -10,16 +10,9 @@ from medp2p.daemon.parts import Part
 from medp2p.daemon.station import Station
 from medp2p.dicom.label import encode_label
 from medp2p.errors import SourceError
-from medp2p.layout import LAYOUT_VERSION, Layout, pages
-from medp2p.model import (
-    Actor,
-    Direction,
-    Kind,
-    Priority,
-    State,
-    new_transfer_id,
-    transfer_id_to_bytes,
-)
+from medp2p.layout import LAYOUT_VERSION, Layout
+from medp2p.manifest import Kind, pages
+from medp2p.model import Actor, Direction, Priority, State, new_transfer_id, transfer_id_to_bytes
 from medp2p.proto.messages import Offer
 from medp2p.vault import meta, transfers
 from medp2p.vault.peers import PeerRow

@@ -11,7 +11,7 @@ from typing import NoReturn, TypeVar
 
 import trio
 
-from medp2p import digest, layout, limits
+from medp2p import digest, limits
 from medp2p.daemon import endings, offers, papers, room, statements
 from medp2p.daemon.exchange import Exchange
 from medp2p.daemon.groups import one_error
@@ -27,7 +27,9 @@ from medp2p.errors import (
     StoreError,
     TransferAbortedError,
 )
-from medp2p.model import ENDED, WHOLE, Entry, Reason, State
+from medp2p.layout import Layout
+from medp2p.manifest import Entry, decode_entries_untrusted
+from medp2p.model import ENDED, WHOLE, Reason, State
 from medp2p.net.link import Link, ReceivedChunk
 from medp2p.proto.messages import Abort, Answer, Bye, Commit, Message, Need, Offer, Page
 from medp2p.vault import journal, transfers
@@ -178,7 +180,7 @@ class Receiving:
 
     # --- manifest ---------------------------------------------------------------------
 
-    async def _manifest(self, row: TransferRow) -> layout.Layout:
+    async def _manifest(self, row: TransferRow) -> Layout:
         """Take the manifest, or find it kept; return the geometry that follows from it."""
         if await self.station.read(transfers.get_blob, row.id, papers.MANIFEST) is not None:
             geometry = await self.station.read(papers.layout, self.station, row.id)
@@ -193,7 +195,7 @@ class Receiving:
         while True:
             page = await self._expect(Page)
             hasher.update(page.entries)
-            entries += await trio.to_thread.run_sync(layout.decode_entries_untrusted, page.entries)
+            entries += await trio.to_thread.run_sync(decode_entries_untrusted, page.entries)
             size += len(page.entries)
             if len(entries) > row.entries or size > limits.MAX_MANIFEST_BYTES:
                 raise RemoteProtocolError("more entries than offered, or too long names")
@@ -206,7 +208,7 @@ class Receiving:
 
     # --- room -------------------------------------------------------------------------
 
-    async def _room(self, geometry: layout.Layout) -> SealWriter:
+    async def _room(self, geometry: Layout) -> SealWriter:
         """Open the sealed file, or reserve it; wait for space as long as it takes."""
         station, told = self.station, None
         while True:
@@ -225,7 +227,7 @@ class Receiving:
 
     # --- data -------------------------------------------------------------------------
 
-    async def _data(self, geometry: layout.Layout, writer: SealWriter) -> None:
+    async def _data(self, geometry: Layout, writer: SealWriter) -> None:
         station = self.station
         with closing(writer):
             await station.write(self._begin)
@@ -256,7 +258,7 @@ class Receiving:
 
     async def _seal(
         self,
-        geometry: layout.Layout,
+        geometry: Layout,
         key: bytes,
         offer: Offer,
         writer: SealWriter,

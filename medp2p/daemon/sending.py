@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import trio
 
-from medp2p import layout, limits
+from medp2p import limits
 from medp2p.daemon import applying, endings, instances, papers, statements
 from medp2p.daemon.exchange import Exchange
 from medp2p.daemon.groups import one_error
@@ -24,6 +24,8 @@ from medp2p.errors import (
     TransferAbortedError,
     TransferRefusedError,
 )
+from medp2p.layout import Layout
+from medp2p.manifest import pages
 from medp2p.model import ENDED, WHOLE, Reason, State
 from medp2p.net.link import Link, ReceivedChunk
 from medp2p.parcel.contents import Contents
@@ -175,7 +177,7 @@ class Sending:
             self._keep_root(tx, root, contents)
             applying.seal(tx, self.station, transfers.get(tx, row.id), *claim)
 
-    async def _outflow(self, scan: Scan, geometry: layout.Layout, offer: Offer) -> Outflow:
+    async def _outflow(self, scan: Scan, geometry: Layout, offer: Offer) -> Outflow:
         """Open the sources; the contents of images are noted while they are read."""
         station = self.station
         marks = await station.read(papers.get, station, self.transfer, papers.INSTANCES)
@@ -191,16 +193,16 @@ class Sending:
             contents=Contents(geometry, images),
         )
 
-    async def _pages(self, geometry: layout.Layout, held: int) -> None:
-        pages = await trio.to_thread.run_sync(lambda: list(layout.pages(geometry.entries)))
-        for number, page in enumerate(pages):
-            last = number + 1 == len(pages)
+    async def _pages(self, geometry: Layout, held: int) -> None:
+        cut = await trio.to_thread.run_sync(lambda: list(pages(geometry.entries)))
+        for number, page in enumerate(cut):
+            last = number + 1 == len(cut)
             if number >= held or last:
                 await self.link.send(Page(number, page, last=last))
 
     # --- data -------------------------------------------------------------------------
 
-    async def _data(self, scan: Scan, geometry: layout.Layout, offer: Offer) -> None:
+    async def _data(self, scan: Scan, geometry: Layout, offer: Offer) -> None:
         station = self.station
         outflow = await self._outflow(scan, geometry, offer)
         try:

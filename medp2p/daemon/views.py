@@ -12,7 +12,8 @@ from medp2p.daemon.station import Station
 from medp2p.dicom.label import decode_label_untrusted
 from medp2p.errors import RemoteProtocolError, SealBrokenError, StoreError, VaultLockedError
 from medp2p.identity import encode_peer_id, fingerprint_text, key_words
-from medp2p.model import WHOLE, Direction, Entry, Kind, State
+from medp2p.manifest import Entry, Kind
+from medp2p.model import WHOLE, Direction, State
 from medp2p.text import path_text, rfc3339
 from medp2p.vault import facts, transfers
 from medp2p.vault.peers import PeerRow

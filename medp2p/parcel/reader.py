@@ -19,7 +19,7 @@ from medp2p import limits
 from medp2p.closing import Closing
 from medp2p.errors import LocalProtocolError, SourceChangedError, SourceError
 from medp2p.layout import Bytes, FilePart, Layout
-from medp2p.model import Kind
+from medp2p.manifest import Kind
 from medp2p.parcel.contents import Contents
 from medp2p.parcel.descriptors import Descriptors
 from medp2p.parcel.folders import Folders, Neighbours

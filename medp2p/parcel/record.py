@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import msgspec
 
 from medp2p.errors import MedP2PError, StoreError
-from medp2p.model import Entry, Kind
+from medp2p.manifest import Entry, Kind
 
 _MIN_NS, _MAX_NS = -(2**63), 2**63 - 1
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from medp2p import limits
 from medp2p.errors import SourceError, TransferAbortedError
-from medp2p.model import Entry, Kind
+from medp2p.manifest import Entry, Kind
 from medp2p.parcel.folders import Folders
 from medp2p.parcel.record import (
     FileStat,

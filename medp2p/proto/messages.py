@@ -111,7 +111,7 @@ class Answer(_Message, tag="answer", frozen=True):
 
 
 class Page(_Message, tag="page", frozen=True):
-    """Manifest entries in canonical bytes (layout.encode_entries)."""
+    """Manifest entries in canonical bytes (manifest.encode_entries)."""
 
     number: U32
     entries: Annotated[bytes, Meta(max_length=limits.MAX_PAGE_BYTES)]

@@ -15,7 +15,7 @@ from itertools import chain, count
 from blake3 import blake3
 
 from medp2p import limits
-from medp2p.model import Entry
+from medp2p.manifest import Entry
 
 #: Microsoft, "Naming Files, Paths, and Namespaces": reserved characters and device names.
 _RESERVED = {*'<>:"|?*\\', *map(chr, range(32)), "\x7f"}

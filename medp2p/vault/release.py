@@ -26,7 +26,7 @@ from medp2p.errors import (
     ReleaseError,
 )
 from medp2p.layout import FilePart, Layout
-from medp2p.model import Kind
+from medp2p.manifest import Kind
 from medp2p.text import format_bytes
 from medp2p.vault.durable import Files, disk_errors
 from medp2p.vault.names import NameRules

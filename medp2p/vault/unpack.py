@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from medp2p import limits
 from medp2p.errors import ReleaseError
 from medp2p.layout import FilePart
-from medp2p.model import Entry, Kind
+from medp2p.manifest import Entry, Kind
 from medp2p.vault.direct import DirectFile
 from medp2p.vault.durable import Files, disk_errors
 from medp2p.vault.names import NameRules, TargetNames

@@ -23,7 +23,8 @@ from medp2p.daemon.instances import (
 from medp2p.dicom.facts import FileFacts
 from medp2p.errors import CheckRefusedError, ConflictError, MedP2PError, NotFoundError
 from medp2p.layout import FilePart, Layout
-from medp2p.model import Entry, Kind, State
+from medp2p.manifest import Entry, Kind
+from medp2p.model import State
 from medp2p.parcel.contents import Contents, cut_of
 from medp2p.parcel.heads import Heads
 from medp2p.vault import meta

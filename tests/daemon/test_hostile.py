@@ -10,8 +10,8 @@ import trio
 
 from medp2p import limits
 from medp2p.errors import LinkLostError
-from medp2p.layout import encode_entry
-from medp2p.model import Entry, Kind, State, transfer_id_to_bytes
+from medp2p.manifest import Entry, Kind, encode_entry
+from medp2p.model import State, transfer_id_to_bytes
 from medp2p.net.link import ReceivedChunk
 from medp2p.proto.messages import (
     Abort,

@@ -20,7 +20,7 @@ from medp2p.errors import (
     StoreError,
 )
 from medp2p.layout import Layout
-from medp2p.model import Entry, Kind
+from medp2p.manifest import Entry, Kind
 from medp2p.proto.frames import ChunkHeader
 from medp2p.vault.age import SealWriter, new_file_key
 from medp2p.vault.direct import DirectFile

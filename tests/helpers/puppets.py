@@ -11,12 +11,13 @@ import trio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from medp2p import digest, layout
+from medp2p import digest, layout, manifest
 from medp2p.errors import LinkLostError
 from medp2p.identity import encode_peer_id
 from medp2p.layout import Bytes, Layout
 from medp2p.limits import CHUNK_BYTES
-from medp2p.model import Entry, Kind, transfer_id_from_bytes
+from medp2p.manifest import Entry, Kind
+from medp2p.model import transfer_id_from_bytes
 from medp2p.net.dial import Identity, dial, tcp_route
 from medp2p.net.link import Link, ReceivedChunk, open_link
 from medp2p.net.listen import ListenStats, open_listeners, serve
@@ -196,7 +197,7 @@ class Puppet:
     def offer(self, it: Workstation, parcel: Parcel, **changes: Any) -> Offer:
         """Return a well bound offer of a parcel to a workstation; changes are bound too."""
         hasher = digest.ManifestHasher()
-        for page in layout.pages(parcel.entries):
+        for page in manifest.pages(parcel.entries):
             hasher.update(page)
         fields: dict[str, Any] = {
             "transfer": os.urandom(16),
@@ -264,7 +265,7 @@ class Talk:
     async def pages(self, entries: list[Entry]) -> None:
         """Wait for the answer and send the manifest."""
         assert await self.next() == Answer("accepted")
-        every = list(layout.pages(entries))
+        every = list(manifest.pages(entries))
         for number, page in enumerate(every):
             await self.link.send(Page(number, page, last=number + 1 == len(every)))
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from medp2p import digest, layout
 from medp2p.layout import Bytes, Layout
-from medp2p.model import Entry, Kind
+from medp2p.manifest import Entry, Kind
 from tests.tools import need_tool
 
 NAMES = [

@@ -11,7 +11,7 @@ from medp2p.daemon.looking import Inspectors, inspect_sealed
 from medp2p.dicom.patients import Item
 from medp2p.dicom.worker import Inspector
 from medp2p.layout import Layout
-from medp2p.model import Entry
+from medp2p.manifest import Entry
 from medp2p.vault.age import SealReader
 from tests.helpers.dicoms import EXPLICIT, dataset, element, file_of, pixels
 from tests.unit.vault.parcels import FILE_KEY, file, seal, stream

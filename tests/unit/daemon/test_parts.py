@@ -8,7 +8,7 @@ from medp2p.daemon.parts import Part, TypedPatient, Wishes, make_parts, without
 from medp2p.dicom.facts import Patient
 from medp2p.dicom.patients import Item
 from medp2p.errors import CheckRefusedError, SourceError, UsageError
-from medp2p.model import Entry, Kind
+from medp2p.manifest import Entry, Kind
 from medp2p.parcel.record import Scan, Skipped
 from tests.helpers.dicoms import JANE, image, other
 

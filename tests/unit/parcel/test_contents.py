@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from medp2p.errors import TransferAbortedError
 from medp2p.layout import Layout
 from medp2p.limits import CHUNK_BYTES
-from medp2p.model import Kind
+from medp2p.manifest import Kind
 from medp2p.parcel.contents import Contents, cut_of, pieces
 from medp2p.parcel.heads import Heads
 from medp2p.parcel.reader import Reader

@@ -10,7 +10,7 @@ import pytest
 
 from medp2p import limits
 from medp2p.layout import Layout
-from medp2p.model import Kind
+from medp2p.manifest import Kind
 from medp2p.parcel.heads import Heads
 from medp2p.parcel.reader import Reader, check_unchanged
 from medp2p.parcel.scan import Scan, scan

@@ -14,7 +14,7 @@ import pytest
 
 from medp2p import limits
 from medp2p.errors import SourceError, StoreError, TransferAbortedError
-from medp2p.model import Kind
+from medp2p.manifest import Kind
 from medp2p.parcel.scan import FileStat, Scan, Skipped, decode_scan, encode_scan, scan
 
 

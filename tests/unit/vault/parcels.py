@@ -8,7 +8,7 @@ from pathlib import Path
 from medp2p import limits
 from medp2p.digest import chunk_digest, root_digest, stream_key
 from medp2p.layout import Bytes, Layout
-from medp2p.model import Entry, Kind
+from medp2p.manifest import Entry, Kind
 from medp2p.vault.age import SealWriter
 from medp2p.vault.age_header import identity_from_bytes, recipient_of
 from medp2p.vault.durable import Files

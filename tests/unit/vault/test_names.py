@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medp2p.model import Entry, Kind
+from medp2p.manifest import Entry, Kind
 from medp2p.vault.names import NameRules, TargetNames
 
 WINDOWS = NameRules(windows=True, text_only=True, folds_case=True)

@@ -25,7 +25,7 @@ from medp2p.errors import (
     SealBrokenError,
 )
 from medp2p.layout import Layout
-from medp2p.model import Entry, Kind
+from medp2p.manifest import Entry, Kind
 from medp2p.vault import stage
 from medp2p.vault.age import SealReader
 from medp2p.vault.durable import AnyPath, Files
