@@ -149,7 +149,7 @@ def _folders(path: bytes) -> list[bytes]:
 
 
 def _nearest(path: bytes, in_folder: dict[bytes, set[int]]) -> set[int]:
-    for folder in _folders(path):
+    for folder in _folders(path) if in_folder else ():
         if folder in in_folder:
             return in_folder[folder]
     return set()
