@@ -74,15 +74,15 @@ def header(entry: Entry) -> bytes:
     Returns:
         Whole blocks of BLOCK_BYTES.
     """
-    name = _name(entry)
+    name, size, mtime = _name(entry), entry.size, entry.mtime_ns // 10**9
     is_folder = entry.kind is Kind.DIRECTORY
     mode, typeflag = (_DIRECTORY_MODE, b"5") if is_folder else (_FILE_MODE, b"0")
-    mtime = min(max(entry.mtime_ns // 10**9, 0), _OCTAL_LIMIT - 1)
-    if len(name) <= _NAME_BYTES and entry.size < _OCTAL_LIMIT and name.isascii():
-        return _ustar(name, mode, entry.size, mtime, typeflag)
-    records = _pax_records(name, entry.size)
-    size = entry.size if entry.size < _OCTAL_LIMIT else 0
-    block = _ustar(_fallback(name), mode, size, mtime, typeflag)
+    if not 0 <= mtime < _OCTAL_LIMIT:
+        mtime = min(max(mtime, 0), _OCTAL_LIMIT - 1)
+    if len(name) <= _NAME_BYTES and size < _OCTAL_LIMIT and name.isascii():
+        return _ustar(name, mode, size, mtime, typeflag)
+    records = _pax_records(name, size)
+    block = _ustar(_fallback(name), mode, size if size < _OCTAL_LIMIT else 0, mtime, typeflag)
     pax = _ustar(b"././@PaxHeader", 0, len(records), 0, b"x")
     return pax + records + bytes(-len(records) % BLOCK_BYTES) + block
 

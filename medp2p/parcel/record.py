@@ -124,6 +124,8 @@ def file_stat(found: os.stat_result) -> FileStat:
 
 def clamp_ns(time_ns: int) -> int:
     """Return a file time within 64 bits; file systems hold years that nanoseconds do not."""
+    if _MIN_NS <= time_ns <= _MAX_NS:
+        return time_ns
     return max(_MIN_NS, min(time_ns, _MAX_NS))
 
 
