@@ -31,12 +31,14 @@ class Setting:
         folder: Where everything lies meanwhile.
         scale: Factor on sizes and numbers of files; the goals hold for 1.
         tools: Of bench.rivals, those that run.
+        keep: What arrives stays until its case is over.
     """
 
     folder: Path
     scale: float
     rounds: Rounds
     tools: Sequence[str]
+    keep: bool = False
 
     def scaled(self, number: int) -> int:
         """Return a size or a number of files, scaled."""
@@ -171,7 +173,9 @@ def _compare(
         line_bits: Of the link between, bits a second.
         goals: Ratios to the fastest other.
     """
-    need_room(setting.folder, need)
+    rounds = rounds or setting.rounds
+    runs = (1 + len(setting.tools)) * (rounds.warmups + rounds.counted)
+    need_room(setting.folder, need, kept=runs if setting.keep else 0)
     with ExitStack() as stack:
         folder = setting.folder / case
         folder.mkdir()
@@ -182,8 +186,8 @@ def _compare(
         if setting.tools:
             others = stack.enter_context(rivals.rivals(folder / "ssh", places))
         options = _options(pair, labelled=labelled)
-        race = Race(pair, others, setting.tools, folder, sources, options)
-        samples = race.run(case, rounds or setting.rounds)
+        race = Race(pair, others, setting.tools, folder, sources, options, keep=setting.keep)
+        samples = race.run(case, rounds)
         counts = [count_and_bytes(source) for source in sources]
         return Comparison(
             case=case,
@@ -200,13 +204,18 @@ def _options(pair: Pair, *, labelled: bool) -> list[str]:
     return pair.labelled if labelled else pair.confirmed
 
 
-def need_room(folder: Path, size: int) -> None:
+def need_room(folder: Path, size: int, *, kept: int = 0) -> None:
     """Look whether the disk has room for a case.
+
+    Args:
+        folder: There.
+        size: Bytes of its data, about.
+        kept: Copies that stay until its end.
 
     Raises:
         RaceError: It has not.
     """
-    need, free = _COPIES * size + _ROOM_BYTES, shutil.disk_usage(folder).free
+    need, free = (_COPIES + kept) * size + _ROOM_BYTES, shutil.disk_usage(folder).free
     if free < need:
         raise RaceError(
             f"this case needs {need / 1e9:.0f} GB in {folder}, and {free / 1e9:.0f} GB are free"

@@ -1,13 +1,14 @@
 """Move the same data by medp2p and by others, in turn, and note time, CPU time and memory."""
 
 import filecmp
+import itertools
 import json
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,9 +43,10 @@ class Race:
     """Who runs, and where things land.
 
     Attributes:
-        folder: For what arrives; emptied after each run.
+        folder: For what arrives.
         sources: Moved all at once, each by a command of its own.
         options: Of ``medp2p send``.
+        keep: What arrived stays there; else it is removed after each run.
     """
 
     pair: Pair
@@ -53,7 +55,9 @@ class Race:
     folder: Path
     sources: Sequence[Path]
     options: Sequence[str]
+    keep: bool = False
     _compared: set[str] = field(default_factory=set)
+    _runs: Iterator[int] = field(default_factory=itertools.count)
 
     def run(self, case: str, rounds: Rounds) -> dict[str, list[Sample]]:
         """Return the samples of each tool, in the order of the tools; medp2p has two of them.
@@ -105,7 +109,7 @@ class Race:
             self._check(MEDP2P, source, Path(str(row["released_to"])) / source.name)
         for each in ids:
             pair.receiver.ask("inbox", "discard", each)
-        _clear(landing)
+        self._clear(landing)
         return {
             SEALED: Sample(seconds=sealed, cpu_seconds=cpu_sealed, memory_bytes=peaks),
             RELEASED: Sample(seconds=released, cpu_seconds=cpu_released, memory_bytes=after),
@@ -139,7 +143,7 @@ class Race:
             raise RaceError(f"{tool} failed")
         for source, folder in zip(self.sources, folders, strict=True):
             self._check(tool, source, folder / source.name)
-        _clear(landing)
+        self._clear(landing)
         return Sample(
             seconds=seconds,
             cpu_seconds=cpu + sum(each.cpu_seconds for each in finished),
@@ -150,9 +154,15 @@ class Race:
         return run_all(commands, self.folder)
 
     def _landing(self, name: str) -> Path:
-        landing = self.folder / name
+        landing = self.folder / f"{name}-{next(self._runs)}"
         landing.mkdir(parents=True)
         return landing
+
+    def _clear(self, landing: Path) -> None:
+        """Remove what arrived, and let the disk come to rest: the next tool starts level."""
+        if not self.keep:
+            shutil.rmtree(landing)
+        os.sync()
 
     def _check(self, tool: str, source: Path, arrived: Path) -> None:
         """What arrived has as many files and bytes; the first time every byte is compared."""
@@ -192,12 +202,6 @@ def run_all(
             raise RaceError(f"{' '.join(command)} exited with {done.code}: {said.strip()}")
         documents.append(json.loads(file.read_text().splitlines()[-1]))
     return documents, sum(done.cpu_seconds for done in finished)
-
-
-def _clear(landing: Path) -> None:
-    """Remove what arrived and let the disk come to rest: the next tool starts level."""
-    shutil.rmtree(landing)
-    os.sync()
 
 
 def _say_round(case: str, number: int, warm: bool, found: dict[str, Sample]) -> None:

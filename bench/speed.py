@@ -56,6 +56,9 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         "--scale", type=float, default=1.0, help="of all sizes; 0.01 tries out whether it runs"
     )
     parser.add_argument("--alone", action="store_true", help="medp2p without the others")
+    parser.add_argument(
+        "--keep", action="store_true", help="remove what arrived at the end of a case only"
+    )
     parser.add_argument("--folder", type=Path, help="where the data lies meanwhile; a real disk")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where results go")
     asked = parser.parse_args(words)
@@ -94,6 +97,7 @@ def main(words: Sequence[str] | None = None) -> int:
         scale=asked.scale,
         rounds=Rounds(warmups=asked.warmups, counted=asked.rounds),
         tools=tools,
+        keep=asked.keep,
     )
     try:
         outcomes, failed = _run(asked.cases, setting)
@@ -126,6 +130,7 @@ def _write(asked: argparse.Namespace, outcomes: list[Outcome]) -> None:
         "scale": asked.scale,
         "rounds": asked.rounds,
         "warmups": asked.warmups,
+        "keep": asked.keep,
         "outcomes": [each.to_json() for each in outcomes],
     }
     stamp = time.strftime("%Y%m%d-%H%M%S")
