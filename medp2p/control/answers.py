@@ -58,11 +58,24 @@ def find_error(group: BaseExceptionGroup[Any]) -> MedP2PError | None:
     return first if isinstance(first, MedP2PError) else None
 
 
-async def safely(request: Request, give: Callable[[], Awaitable[Response]]) -> Response:
+async def safely(
+    request: Request, give: Callable[[], Awaitable[Response]], count_bug: Callable[[], None]
+) -> Response:
     """Return what ``give`` answers; its errors are answers too, a bug ends this request only.
+
+    Args:
+        request: Names the route in the log.
+        give: Its answer.
+        count_bug: Called for a bug.
 
     Cancellation: passes through, also out of a group; nobody is there to hear of errors beside it.
     """
+
+    def note(error: Exception) -> None:
+        # Types and places only: messages of foreign exceptions hold paths.
+        log.error("bug behind %s: %s", request.scope["route"].path, bug_text(error))
+        count_bug()
+
     try:
         return await give()
     except MedP2PError as error:
@@ -70,13 +83,13 @@ async def safely(request: Request, give: Callable[[], Awaitable[Response]]) -> R
     except ExceptionGroup as group:
         if (error_inside := find_error(group)) is not None:
             return error_answer(error_inside)
-        _log_bug(request, group)
+        note(group)
     except Exception as error:  # noqa: BLE001 - one request must not end the daemon
-        _log_bug(request, error)
+        note(error)
     except BaseExceptionGroup as group:
         errors, stop = group.split(Exception)
         if errors is not None and find_error(errors) is None:
-            _log_bug(request, errors)
+            note(errors)
         if stop is not None:
             raise stop from None
     return error_answer(
@@ -85,8 +98,3 @@ async def safely(request: Request, give: Callable[[], Awaitable[Response]]) -> R
             hint="its log says more; please report it",
         )
     )
-
-
-def _log_bug(request: Request, error: Exception) -> None:
-    """Log types and places only: messages of foreign exceptions hold paths."""
-    log.error("bug behind %s: %s", request.scope["route"].path, bug_text(error))

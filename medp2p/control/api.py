@@ -256,7 +256,7 @@ def _endpoint(desk: Desk, handler: Handler) -> Callable[[Request], Awaitable[Res
                 raise NoSessionError("the session has ended meanwhile")
             return answer(value)
 
-        return await safely(request, give)
+        return await safely(request, give, desk.count_bug)
 
     return endpoint
 

@@ -88,8 +88,8 @@ class Desk(Protocol):
     async def nearby(self) -> list[Json]:
         """Return who mDNS shows.
 
-        Keys: ``name`` (told), ``fingerprint, addresses`` (list of "addr:port"), ``peer`` (our
-        name for it, null when not paired), ``pairing`` (number of an open pairing or null).
+        Keys: ``name`` (told), ``fingerprint, addresses`` ("addr:port"), ``peer`` (our name for
+        it, null when not paired), ``pairing`` (number of an open pairing or null).
         """
         ...
 
@@ -339,9 +339,8 @@ class Desk(Protocol):
     async def released(self) -> list[Json]:
         """Return every folder released, the newest first.
 
-        Keys: ``release`` (number), ``transfer, peer, state`` ("there", "kept", "removed" or
-        "gone"), ``released, by, files, age_seconds, old, until, over, folder`` (null while the
-        vault is locked).
+        Keys: ``release`` (number), ``transfer, peer, state`` ("there", "kept", "removed", "gone"),
+        ``released, by, files, age_seconds, old, until, over, folder`` (null: vault locked).
         """
         ...
 
@@ -376,6 +375,9 @@ class Desk(Protocol):
     async def acknowledge(self, actor: Actor, alarm: int) -> Json:
         """Record that a person has seen an alarm; return it."""
         ...
+
+    def count_bug(self) -> None:
+        """Count a mistake of the program that a request has met: ``bugs`` of ``status``."""
 
     async def doctor(self) -> list[Json]:
         """Return ``{check, ok, text, hint}``; ok is true, false, or null where unknown."""

@@ -53,6 +53,10 @@ class Front:
         """Return what was checked and what to do."""
         return await doctor.examine(self._station)
 
+    def count_bug(self) -> None:
+        """Count a mistake of the program that a request has met."""
+        self._station.count_bug()
+
     # --- the page ---------------------------------------------------------------------
 
     def page_rules(self) -> Json:

@@ -305,6 +305,14 @@ async def _peer_id(it: Any) -> str:
     return str((await other.desk.identity())["peer_id"])
 
 
+async def test_a_mistake_that_a_request_has_met_is_in_the_status(tmp_path: Path) -> None:
+    async with pair_of(tmp_path) as (_, a, _):
+        assert (await a.desk.status())["bugs"] == 0
+        a.desk.count_bug()
+        assert (await a.desk.status())["bugs"] == 1
+        a.station.own_bugs = 0  # this one was asked for
+
+
 async def test_a_page_gets_each_thing_once_in_a_batch(tmp_path: Path) -> None:
     async with pair_of(tmp_path) as (it, a, _):
         batches: list[list[Json]] = []

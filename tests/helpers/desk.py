@@ -141,7 +141,11 @@ class MemoryDesk:
     page_notes: list[tuple[str, Actor, Json]] = field(default_factory=list)
     idle_seconds: float = 600
     bug: Exception | None = None
+    bugs: int = 0
     hold: trio.Event | None = None
+
+    def count_bug(self) -> None:
+        self.bugs += 1
 
     # --- looking --------------------------------------------------------------------------
 

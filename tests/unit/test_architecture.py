@@ -18,7 +18,18 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 #: Modules directly in medp2p/: what everything else stands on.
-BASE = {"", "closing", "errors", "limits", "model", "manifest", "layout", "digest", "identity", "text"}
+BASE = {
+    "",
+    "closing",
+    "errors",
+    "limits",
+    "model",
+    "manifest",
+    "layout",
+    "digest",
+    "identity",
+    "text",
+}
 #: A package may import what has a smaller number; siblings never import each other.
 ROWS = {
     "base": 0,

@@ -135,6 +135,6 @@ def page_routes(page: Page, desk: Desk) -> list[Route]:
     """Return the routes of the page and the one of the command line that opens it."""
 
     async def endpoint(give: Answer, request: Request) -> Response:
-        return await safely(request, partial(give, page, desk, request))
+        return await safely(request, partial(give, page, desk, request), desk.count_bug)
 
     return [Route(path, partial(endpoint, give), methods=[method]) for method, path, give in TABLE]

@@ -228,6 +228,7 @@ async def test_a_bug_is_logged_and_answered(
         assert len(await trio.to_thread.run_sync(client.get, "config")) == 2
     (record,) = [r for r in caplog.records if r.levelno >= logging.ERROR]
     assert record.getMessage().startswith("bug behind /v1/status: ZeroDivisionError at ")
+    assert desk.bugs == 1
     assert str(bug) not in record.getMessage()
 
 
@@ -240,6 +241,7 @@ async def test_an_error_out_of_a_nursery_is_no_bug(
         with pytest.raises(ConflictError, match="not now"):
             await trio.to_thread.run_sync(client.get, "status")
     assert [r for r in caplog.records if r.levelno >= logging.ERROR] == []
+    assert desk.bugs == 0
 
 
 class BusyDesk(MemoryDesk):
