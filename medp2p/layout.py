@@ -5,7 +5,7 @@ of each file is known before one is read: the stream can be cut, read and read a
 the receiver refuses a stream whose headers are not those of the manifest it agreed to. The bytes
 are frozen under LAYOUT_VERSION; the standard library's tarfile is their oracle in the tests.
 
-Source: docs/PROTOCOL.md, "Stream"; POSIX.1-2017, pax Interchange Format.
+Source: docs/PROTOCOL.md, "Manifest" and "Stream"; POSIX.1-2017, pax Interchange Format.
 """
 
 from array import array
