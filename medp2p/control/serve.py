@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import trio
+from starlette.types import Receive, Scope, Send
 
 from medp2p import limits
 from medp2p.control.answers import error_json
@@ -23,6 +24,7 @@ from medp2p.control.page.page import Page
 from medp2p.control.places import Places
 from medp2p.control.unix import account_name, listen_unix, peer_uid
 from medp2p.errors import ControlError
+from medp2p.net.guard import bug_text, guard
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +51,14 @@ class _Server:
     """What the connections of both listeners share."""
 
     def __init__(self, desk: Desk, page: Page) -> None:
-        self._connections = Connections(build_app(desk, page))
+        app = build_app(desk, page)
+
+        async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+            # Whoever serves the application would log what a bug says, which may name files.
+            await guard("a request", partial(app, scope, receive, send), desk.count_bug)
+
+        self._connections = Connections(guarded)
+        self._count_bug = desk.count_bug
         self._open: dict[str, Places] = {
             CLI: Places(limits.MAX_CONTROL_CLIENTS),
             PAGE: Places(limits.MAX_PAGE_CLIENTS),
@@ -71,8 +80,9 @@ class _Server:
                 await self._connections.serve(stream, state)
         except* OSError as group:
             log.debug("connection of %s ended: %s", via, group.exceptions[0])
-        except* Exception:
-            log.exception("bug in a connection of %s", via)
+        except* Exception as group:  # noqa: BLE001 - the edge
+            self._count_bug()
+            log.error("bug in a connection of %s: %s", via, bug_text(group))
         finally:
             self._open[via].leave(place)
             stream.socket.close()

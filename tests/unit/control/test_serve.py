@@ -17,12 +17,13 @@ import trio
 from starlette.routing import Route
 
 from medp2p import limits
+from medp2p.control import serve
 from medp2p.control.api import build_app
 from medp2p.control.client import Client
 from medp2p.control.desk import Json
 from medp2p.control.page.page import Page
 from medp2p.control.serve import serve_control
-from medp2p.errors import ConflictError, ControlError, ReleaseError
+from medp2p.errors import ConflictError, ControlError, NoDaemonError, ReleaseError
 from medp2p.model import Actor
 from tests.helpers.desk import FakeHome, MemoryDesk, peer_json, transfer_json
 from tests.helpers.web import Tab
@@ -242,6 +243,42 @@ async def test_an_error_out_of_a_nursery_is_no_bug(
             await trio.to_thread.run_sync(client.get, "status")
     assert [r for r in caplog.records if r.levelno >= logging.ERROR] == []
     assert desk.bugs == 0
+
+
+async def test_a_bug_amid_events_is_logged_without_what_it_says(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk = MemoryDesk()
+    async with served(tmp_path, desk) as (path, _):
+        async with await trio.open_unix_socket(path) as stream:
+            await stream.send_all(request("GET", "/v1/events", "Host: localhost"))
+            while not desk.readers:
+                await stream.receive_some()
+            desk.publish({"event": object()})  # JSON knows none
+            async for _ in stream:
+                pass
+        assert (await trio.to_thread.run_sync(Client(path, "a home").get, "status"))["name"] == "a"
+    (record,) = [r for r in caplog.records if r.levelno >= logging.ERROR]
+    assert record.getMessage().startswith("bug in a request: TypeError at ")
+    assert "serializable" not in caplog.text
+    assert desk.bugs == 1
+
+
+async def test_a_bug_in_a_connection_is_logged_without_what_it_says(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_account(uid: int) -> str:
+        raise ZeroDivisionError("of a patient")
+
+    monkeypatch.setattr(serve, "account_name", no_account)
+    desk = MemoryDesk()
+    async with served(tmp_path, desk) as (path, _):
+        with pytest.raises(NoDaemonError):
+            await trio.to_thread.run_sync(Client(path, "a home").get, "status")
+    (record,) = [r for r in caplog.records if r.levelno >= logging.ERROR]
+    assert record.getMessage().startswith("bug in a connection of cli: ZeroDivisionError at ")
+    assert "patient" not in caplog.text
+    assert desk.bugs == 1
 
 
 class BusyDesk(MemoryDesk):
