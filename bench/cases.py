@@ -191,13 +191,18 @@ def _compare(
         counts = [count_and_bytes(source) for source in sources]
         return Comparison(
             case=case,
-            title=title if setting.scale == 1 else f"{title}, times {setting.scale:g}",
+            title=_title(setting, title),
             files=sum(files for files, _ in counts),
             file_bytes=sum(size for _, size in counts),
             samples=samples,
             line_bits=line_bits,
             goals=goals if setting.scale == 1 else {},
         )
+
+
+def _title(setting: Setting, title: str) -> str:
+    scaled = title if setting.scale == 1 else f"{title}, times {setting.scale:g}"
+    return f"{scaled}, nothing removed" if setting.keep else scaled
 
 
 def _options(pair: Pair, *, labelled: bool) -> list[str]:

@@ -125,9 +125,7 @@ def _opened(
             values=painted,
             goal="under 0.3 s",
         ),
-        Figure(
-            case="page", title=f"{what} to data shown", unit="s", values=shown, goal="under 0.3 s"
-        ),
+        Figure(case="page", title=f"{what} to data shown", unit="s", values=shown),
     ]
 
 

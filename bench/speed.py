@@ -57,7 +57,9 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--alone", action="store_true", help="medp2p without the others")
     parser.add_argument(
-        "--keep", action="store_true", help="remove what arrived at the end of a case only"
+        "--keep",
+        action="store_true",
+        help="remove what arrived at the end of a case only; for one case, a minute after the last",
     )
     parser.add_argument("--folder", type=Path, help="where the data lies meanwhile; a real disk")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where results go")
