@@ -89,6 +89,8 @@ def packed(kind: int = 0, path: bytes = b"a", size: int = 0, mtime_ns: int = 0) 
         (packed(path=b""), "empty or too long"),
         (packed(path=b"/etc"), "'..' component"),
         (packed(path=b"a/../b"), "'..' component"),
+        (packed(path=b"."), "'..' component"),
+        (packed(path=b"a/./b"), "'..' component"),
         (packed(path=b"a//b"), "'..' component"),
         (packed(path=b"a/"), "'..' component"),
         (packed(path=b"a\0b"), "NUL"),
@@ -98,6 +100,26 @@ def packed(kind: int = 0, path: bytes = b"a", size: int = 0, mtime_ns: int = 0) 
 def test_what_is_no_entry(data: bytes, text: str) -> None:
     with pytest.raises(RemoteProtocolError, match=text):
         manifest.decode_entries_untrusted(packed() + data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        packed(path=b"a" * limits.MAX_PATH_BYTES),
+        packed(size=limits.MAX_FILE_BYTES),
+        packed(mtime_ns=-(2**63)),
+        packed(mtime_ns=2**63 - 1),
+    ],
+    ids=["path", "size", "earliest", "latest"],
+)
+def test_what_just_is_an_entry(data: bytes) -> None:
+    assert manifest.encode_entries(manifest.decode_entries_untrusted(data)) == data
+
+
+@pytest.mark.parametrize("mtime_ns", [-(2**63) - 1, 2**63])
+def test_times_that_no_page_holds_are_refused(mtime_ns: int) -> None:
+    with pytest.raises(RemoteProtocolError, match="time out of bounds"):
+        file(b"a", 0, mtime_ns)
 
 
 def test_more_entries_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:

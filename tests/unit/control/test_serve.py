@@ -233,10 +233,13 @@ async def test_a_bug_is_logged_and_answered(
     assert str(bug) not in record.getMessage()
 
 
-async def test_an_error_out_of_a_nursery_is_no_bug(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    "error", [ConflictError("not now"), ExceptionGroup("", [ConflictError("not now")])]
+)
+async def test_an_error_of_ours_is_no_bug(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
-    desk = MemoryDesk(bug=ExceptionGroup("", [ConflictError("not now")]))
+    desk = MemoryDesk(bug=error)
     async with served(tmp_path, desk) as (path, _):
         client = Client(path, "a home")
         with pytest.raises(ConflictError, match="not now"):
@@ -329,8 +332,10 @@ async def stop_amid(folder: Path, desk: BusyDesk) -> bytes:
 async def test_a_stop_amid_an_act_is_no_bug(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, error: Exception | None, helped: bool
 ) -> None:
-    assert await stop_amid(tmp_path, BusyDesk(error, helped=helped)) == b""
+    desk = BusyDesk(error, helped=helped)
+    assert await stop_amid(tmp_path, desk) == b""
     assert [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING] == []
+    assert desk.bugs == 0
 
 
 @pytest.mark.parametrize("helped", [False, True])
@@ -338,7 +343,9 @@ async def test_a_bug_amid_a_stop_is_still_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, helped: bool
 ) -> None:
     bug = ZeroDivisionError("a bug")
-    assert await stop_amid(tmp_path, BusyDesk(bug, helped=helped)) == b""
+    desk = BusyDesk(bug, helped=helped)
+    assert await stop_amid(tmp_path, desk) == b""
+    assert desk.bugs == 1
     (record,) = [r for r in caplog.records if r.levelno >= logging.WARNING]
     told = record.getMessage()
     assert told.startswith("bug behind /v1/transfers/{id}/verify: ZeroDivisionError at ")

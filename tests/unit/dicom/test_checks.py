@@ -8,7 +8,7 @@ import pytest
 
 from medp2p import limits
 from medp2p.dicom.checks import check, describe, to_digest
-from medp2p.dicom.facts import Directory, FileFacts, Patient, Series, Study
+from medp2p.dicom.facts import Directory, FileFacts, Kind, Patient, Series, Study
 from medp2p.dicom.finding import LEVELS, Finding, cut
 from medp2p.dicom.patients import Item
 from medp2p.dicom.slices import find_gaps
@@ -242,6 +242,12 @@ def test_findings_are_bounded_and_sorted() -> None:
     assert len(findings) == 1 + limits.FINDINGS_PER_CODE + 1
     assert findings[-1].text == "and 10 more of this kind, in 20 files"
     assert {one.level for one in findings} <= set(LEVELS.values())
+
+
+@pytest.mark.parametrize("kind", ["unverified", "dicomdir"])
+def test_a_program_in_the_preamble_of_what_is_no_image(kind: Kind) -> None:
+    facts = FileFacts(kind=kind, preamble="executable", truncated=False)
+    assert "executable-preamble" in codes(Item(b"a", facts))
 
 
 def test_long_text_is_cut() -> None:

@@ -15,6 +15,7 @@ import pytest
 from medp2p import limits
 from medp2p.errors import SourceError, StoreError, TransferAbortedError
 from medp2p.manifest import Kind
+from medp2p.parcel.record import clamp_ns
 from medp2p.parcel.scan import FileStat, Scan, Skipped, decode_scan, encode_scan, scan
 
 
@@ -261,6 +262,20 @@ def test_sizes_around_the_powers(tmp_path: Path, size: int) -> None:
     found = scan_of(file)
     assert (found.entries[0].size, found.file_bytes) == (size, size)
     assert decode_scan(encode_scan(found)) == found
+
+
+@pytest.mark.parametrize(
+    ("time_ns", "kept"),
+    [
+        (-(2**63) - 1, -(2**63)),
+        (-(2**63), -(2**63)),
+        (-1, -1),
+        (2**63 - 1, 2**63 - 1),
+        (2**63, 2**63 - 1),
+    ],
+)
+def test_times_are_clamped_to_64_bits(time_ns: int, kept: int) -> None:
+    assert clamp_ns(time_ns) == kept
 
 
 @pytest.mark.parametrize("seconds", [-11_644_473_600, -1, 0, 4_294_967_296, 32_472_144_000])
