@@ -85,7 +85,7 @@ class Race:
         Raises:
             RaceError: A command failed, or other files came out.
         """
-        pair, landing = self.pair, self._landing(MEDP2P)
+        pair, landing = self.pair, self.landing(MEDP2P)
         pair.reset_peaks()
         cpu_before = costs.cpu_seconds(pair.pids())
         began = time.perf_counter()
@@ -109,7 +109,7 @@ class Race:
             self._check(MEDP2P, source, Path(str(row["released_to"])) / source.name)
         for each in ids:
             pair.receiver.ask("inbox", "discard", each)
-        self._clear(landing)
+        self.clear(landing)
         return {
             SEALED: Sample(seconds=sealed, cpu_seconds=cpu_sealed, memory_bytes=peaks),
             RELEASED: Sample(seconds=released, cpu_seconds=cpu_released, memory_bytes=after),
@@ -123,7 +123,7 @@ class Race:
         """
         if self.others is None:
             raise RaceError(f"{tool} has no server")
-        landing = self._landing("other")
+        landing = self.landing("other")
         folders = [landing / str(number) for number in range(len(self.sources))]
         for folder in folders:
             folder.mkdir()
@@ -143,7 +143,7 @@ class Race:
             raise RaceError(f"{tool} failed")
         for source, folder in zip(self.sources, folders, strict=True):
             self._check(tool, source, folder / source.name)
-        self._clear(landing)
+        self.clear(landing)
         return Sample(
             seconds=seconds,
             cpu_seconds=cpu + sum(each.cpu_seconds for each in finished),
@@ -153,12 +153,13 @@ class Race:
         """Run commands of medp2p side by side; return their last documents and their CPU time."""
         return run_all(commands, self.folder)
 
-    def _landing(self, name: str) -> Path:
+    def landing(self, name: str) -> Path:
+        """Make a folder for what arrives in one run."""
         landing = self.folder / f"{name}-{next(self._runs)}"
         landing.mkdir(parents=True)
         return landing
 
-    def _clear(self, landing: Path) -> None:
+    def clear(self, landing: Path) -> None:
         """Remove what arrived, and let the disk come to rest: the next tool starts level."""
         if not self.keep:
             shutil.rmtree(landing)
