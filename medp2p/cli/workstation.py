@@ -97,18 +97,10 @@ def daemon(session: Session, listen: str | None, no_mdns: bool) -> None:
     )
     try:
         trio.run(run)
-    except* MedP2PError as group:
-        raise first_of(group) from group
-
-
-def first_of(group: BaseExceptionGroup[MedP2PError]) -> MedP2PError:
-    """Return the first error in a group of our errors, however deep."""
-    first: BaseException = group
-    while isinstance(first, BaseExceptionGroup):
-        first = first.exceptions[0]
-    if not isinstance(first, MedP2PError):
-        raise group
-    return first
+    except MedP2PError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the edge
+        raise tree.why_ended(error) from None
 
 
 class _OneLine(logging.Formatter):

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from medp2p.errors import ControlError, MedP2PError
+from medp2p.errors import ControlError, MedP2PError, find_error
 from medp2p.net.guard import bug_text
 
 log = logging.getLogger(__name__)
@@ -45,17 +45,6 @@ def answer(value: Any, status: int = 200) -> Response:
 def error_answer(error: MedP2PError, status: int | None = None) -> Response:
     """Return the answer for an error that a person can act on."""
     return answer(error_json(error), status or _STATUS.get(error.code, 422))
-
-
-def find_error(group: BaseExceptionGroup[Any]) -> MedP2PError | None:
-    """Return the first of our errors inside a group, or None when there is another in it."""
-    ours, others = group.split(MedP2PError)
-    if others is not None or ours is None:
-        return None
-    first: Any = ours
-    while isinstance(first, BaseExceptionGroup):
-        first = first.exceptions[0]
-    return first if isinstance(first, MedP2PError) else None
 
 
 async def safely(

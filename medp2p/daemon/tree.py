@@ -35,8 +35,9 @@ from medp2p.daemon.scans import Scans
 from medp2p.daemon.sessions import Sessions
 from medp2p.daemon.station import RULE, Station
 from medp2p.daemon.tending import tend
-from medp2p.errors import MedP2PError
+from medp2p.errors import MedP2PError, find_error
 from medp2p.net.dial import Identity
+from medp2p.net.guard import bug_text
 from medp2p.net.listen import open_listeners, serve
 from medp2p.net.stream import format_address
 from medp2p.proto.messages import PROTOCOL_LOWEST
@@ -232,3 +233,18 @@ async def _signals(desk: Desk) -> None:
             except MedP2PError as error:
                 log.error("config.toml is not taken over: %s", error)
             notify.ready("configuration read again")
+
+
+def why_ended(error: Exception) -> MedP2PError:
+    """Return what a person reads of an error that ``run`` has raised; a bug is logged.
+
+    Python would print all that an unexpected error says, which may name files.
+    """
+    found = find_error(error) if isinstance(error, ExceptionGroup) else None
+    if found is not None:
+        return found
+    log.critical("the daemon ends, bug: %s", bug_text(error))
+    return MedP2PError(
+        "the daemon has ended by a mistake of the program",
+        hint="its log says where; please report it",
+    )

@@ -4,17 +4,20 @@ import io
 import logging
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trio
 
 from medp2p.cli.erasing import erase_home, is_home
-from medp2p.cli.workstation import doctor_text, first_of, start_log
+from medp2p.cli.workstation import doctor_text, start_log
 from medp2p.control.place import SOCKET, home_path
+from medp2p.daemon import tree
 from medp2p.daemon.home import Home, Lock, default_home
-from medp2p.errors import ConfigError, HomeError, ListenError, MedP2PError
+from medp2p.errors import ConfigError, HomeError, ListenError
 from medp2p.identity import decode_peer_id
-from tests.helpers.command import Medp2p
+from tests.helpers.command import Done, Medp2p
 from tests.helpers.desk import Served
 
 
@@ -230,23 +233,61 @@ def test_the_home_of_a_command_is_the_daemon_s(
     assert Home(tmp_path).socket == tmp_path / SOCKET
 
 
-def test_log_lines_stay_on_their_line(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def kept_log() -> Iterator[None]:
+    """Put the log back as it was."""
     root = logging.getLogger()
     before = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = before
+
+
+@pytest.mark.usefixtures("kept_log")
+def test_log_lines_stay_on_their_line(monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.StringIO()
     monkeypatch.setattr("sys.stderr", out)
-    try:
-        start_log()
-        logging.getLogger("medp2p.test").info("told %s", "x\n2026 ERROR forged\x1b[2J")
-        logging.getLogger("medp2p.test").debug("not shown")
-    finally:
-        root.handlers[:], root.level = before
+    start_log()
+    logging.getLogger("medp2p.test").info("told %s", "x\n2026 ERROR forged\x1b[2J")
+    logging.getLogger("medp2p.test").debug("not shown")
     (line,) = out.getvalue().splitlines()
     assert line.endswith("Z INFO medp2p.test: told x\\x0a2026 ERROR forged\\x1b[2J")
 
 
-def test_the_first_error_of_a_group_is_what_a_person_reads() -> None:
-    error = ListenError("taken")
-    inner: ExceptionGroup[MedP2PError] = ExceptionGroup("", [error])
-    groups: BaseExceptionGroup[MedP2PError] = BaseExceptionGroup("", [inner, ConfigError("x")])  # type: ignore[list-item]
-    assert first_of(groups) is error
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError(2, "No such file", "/images/Doe^Jane"),
+        ExceptionGroup("", [ConfigError("x"), ValueError("of Doe^Jane")]),
+    ],
+)
+@pytest.mark.usefixtures("kept_log")
+def test_a_bug_that_ends_the_daemon_is_told_without_what_it_says(
+    made: Medp2p, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    done = ended_by(made, monkeypatch, error)
+    assert done.code == 1
+    assert "CRITICAL medp2p.daemon.tree: the daemon ends, bug: " in done.err
+    assert "medp2p: error: the daemon has ended by a mistake of the program" in done.err
+    assert "Doe" not in done.err
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.usefixtures("kept_log")
+def test_the_first_error_of_a_group_is_what_a_person_reads(
+    made: Medp2p, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = ExceptionGroup("", [ListenError("taken")])
+    done = ended_by(made, monkeypatch, ExceptionGroup("", [inner, ConfigError("x")]))
+    assert done.code == ListenError.exit_code
+    assert done.err.startswith("medp2p: error: taken\n")
+
+
+def ended_by(medp2p: Medp2p, monkeypatch: pytest.MonkeyPatch, error: Exception) -> Done:
+    """Run the verb daemon, whose tasks end by an error."""
+
+    async def run(*unused: object, **more: object) -> None:
+        await trio.lowlevel.checkpoint()
+        raise error
+
+    monkeypatch.setattr(tree, "run", run)
+    return medp2p("daemon")

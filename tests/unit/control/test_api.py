@@ -4,23 +4,9 @@ import json
 
 import pytest
 
-from medp2p.control.answers import error_answer, find_error
+from medp2p.control.answers import error_answer
 from medp2p.control.api import TABLE
-from medp2p.errors import ConflictError, LinkLostError, MedP2PError, NoSpaceError, VaultLockedError
-
-
-def group(*errors: Exception) -> "ExceptionGroup[Exception]":
-    return ExceptionGroup("", list(errors))
-
-
-def test_ours_is_found_however_deep() -> None:
-    error = LinkLostError("gone")
-    assert find_error(group(group(error), ConflictError("x"))) is error
-
-
-def test_a_bug_beside_ours_is_a_bug() -> None:
-    assert find_error(group(group(LinkLostError("gone")), ZeroDivisionError())) is None
-    assert find_error(group(ZeroDivisionError())) is None
+from medp2p.errors import ConflictError, MedP2PError, NoSpaceError, VaultLockedError
 
 
 @pytest.mark.parametrize(
