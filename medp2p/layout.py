@@ -78,7 +78,7 @@ def header(entry: Entry) -> bytes:
     is_folder = entry.kind is Kind.DIRECTORY
     mode, typeflag = (_DIRECTORY_MODE, b"5") if is_folder else (_FILE_MODE, b"0")
     if not 0 <= mtime < _OCTAL_LIMIT:
-        mtime = min(max(mtime, 0), _OCTAL_LIMIT - 1)
+        mtime = 0 if mtime < 0 else _OCTAL_LIMIT - 1
     if len(name) <= _NAME_BYTES and size < _OCTAL_LIMIT and name.isascii():
         return _ustar(name, mode, size, mtime, typeflag)
     records = _pax_records(name, size)

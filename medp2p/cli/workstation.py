@@ -99,7 +99,7 @@ def daemon(session: Session, listen: str | None, no_mdns: bool) -> None:
         trio.run(run)
     except MedP2PError:
         raise
-    except Exception as error:  # noqa: BLE001 - the edge
+    except Exception as error:  # noqa: BLE001 - whatever it is, Python must not print it
         raise tree.why_ended(error) from None
 
 

@@ -21,10 +21,10 @@ from medp2p.control.connection import Connections
 from medp2p.control.desk import Desk
 from medp2p.control.guard import CLI, PAGE
 from medp2p.control.page.page import Page
-from medp2p.control.places import Places
+from medp2p.control.places import Place, Places
 from medp2p.control.unix import account_name, listen_unix, peer_uid
 from medp2p.errors import ControlError
-from medp2p.net.guard import bug_text, guard
+from medp2p.net.guard import guard
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +72,14 @@ class _Server:
             await _turn_away(via, stream)
             return
         try:
+            work = partial(self._requests, via, stream, place)
+            await guard(f"a connection of {via}", work, self._count_bug)
+        finally:
+            self._open[via].leave(place)
+            stream.socket.close()
+
+    async def _requests(self, via: str, stream: trio.SocketStream, place: Place) -> None:
+        try:
             with place.scope:
                 state: dict[str, Any] = {"via": via, "place": place}
                 if via == CLI:
@@ -80,12 +88,6 @@ class _Server:
                 await self._connections.serve(stream, state)
         except* OSError as group:
             log.debug("connection of %s ended: %s", via, group.exceptions[0])
-        except* Exception as group:  # noqa: BLE001 - the edge
-            self._count_bug()
-            log.error("bug in a connection of %s: %s", via, bug_text(group))
-        finally:
-            self._open[via].leave(place)
-            stream.socket.close()
 
     async def _account(self, stream: trio.SocketStream) -> str:
         """Return the name of the account that connected, or "uid N"."""

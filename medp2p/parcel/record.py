@@ -124,9 +124,9 @@ def file_stat(found: os.stat_result) -> FileStat:
 
 def clamp_ns(time_ns: int) -> int:
     """Return a file time within 64 bits; file systems hold years that nanoseconds do not."""
-    if _MIN_NS <= time_ns <= _MAX_NS:
+    if _MIN_NS <= time_ns <= _MAX_NS:  # nearly all are: no call for them
         return time_ns
-    return max(_MIN_NS, min(time_ns, _MAX_NS))
+    return _MIN_NS if time_ns < 0 else _MAX_NS
 
 
 class _Stored(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

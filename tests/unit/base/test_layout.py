@@ -8,16 +8,8 @@ import pytest
 from medp2p import layout, limits
 from medp2p.errors import RemoteProtocolError
 from medp2p.layout import Bytes, FilePart, Layout
-from medp2p.manifest import Entry, Kind
-
-
-def file(path: bytes, size: int = 0, mtime_ns: int = 0) -> Entry:
-    return Entry(path, Kind.FILE, size, mtime_ns)
-
-
-def folder(path: bytes, mtime_ns: int = 0) -> Entry:
-    return Entry(path, Kind.DIRECTORY, 0, mtime_ns)
-
+from medp2p.manifest import Entry
+from tests.unit.base.entries import file, folder
 
 # --- manifest -----------------------------------------------------------------------------
 

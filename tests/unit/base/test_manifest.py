@@ -8,16 +8,8 @@ from hypothesis import strategies as st
 
 from medp2p import limits, manifest
 from medp2p.errors import RemoteProtocolError
-from medp2p.manifest import Entry, Kind
-
-
-def file(path: bytes, size: int = 0, mtime_ns: int = 0) -> Entry:
-    return Entry(path, Kind.FILE, size, mtime_ns)
-
-
-def folder(path: bytes, mtime_ns: int = 0) -> Entry:
-    return Entry(path, Kind.DIRECTORY, 0, mtime_ns)
-
+from medp2p.manifest import Entry
+from tests.unit.base.entries import file, folder
 
 PATHS = st.lists(
     st.binary(min_size=1, max_size=40).filter(
