@@ -13,7 +13,7 @@ from medp2p.daemon.compressing import Pace
 from medp2p.daemon.packing import ChunkPacking, Packed, Room, rooms
 from medp2p.daemon.scheduler import ChunkScheduler
 from medp2p.daemon.station import Station
-from medp2p.errors import MedP2PError, SourceChangedError, SourceError
+from medp2p.errors import LinkLostError, MedP2PError, SourceChangedError, SourceError
 from medp2p.layout import FilePart, Layout
 from medp2p.net.link import ChunkSlot, Link
 from medp2p.parcel.contents import Contents
@@ -134,63 +134,46 @@ class Outflow:
         One room is enough until chunks are compressed: its thread sends them, too, and a second
         one would only push in between.
         """
-        idle_in, idle_out = trio.open_memory_channel[Room](len(idle))
-        spare = list(idle)
-        idle_in.send_nowait(spare.pop())
-        failed: list[MedP2PError] = []
-        waiting = trio.CancelScope()
+        spare, failed = list(idle), list[MedP2PError]()
+        reserving = trio.Lock()
 
-        async def work(group: list[_Job], room: Room) -> None:
-            # Cancelled before it began, the places would stay empty, and hold up an Abort.
-            with trio.move_on_after(limits.CLEANUP_SECONDS, shield=True) as shield:
-                done, error = await trio.to_thread.run_sync(self._prepare, group, room)
-            if shield.cancelled_caught:
-                return
-            for job, one in zip(group, done, strict=False):
-                job.slot.push()
-                if one.packed is not None:
-                    self._packing.learn(one.packed)
-                self._sent(one.header)
-            self._packing.pace.waited(sum(one.waited for one in done))
-            if error is not None:
-                failed.append(error)
-                waiting.cancel()
-                self.failure = self.failure or error
-                # The first one's message is the last that leaves. A file that cannot be read
-                # just now ends the link, not the transfer: it is tried again.
-                if not failed[1:] and not isinstance(error, SourceError):
-                    group[len(done)].slot.fail(_abort(error))
-            idle_in.send_nowait(room)
+        async def work(room: Room) -> None:
+            while not failed:
+                try:
+                    async with reserving:
+                        group = await self._reserve(scheduler)
+                except MedP2PError:
+                    if failed:  # its Abort was the last to leave: that is what to tell
+                        return
+                    raise
+                if not group:
+                    return
+                while spare and self._packing.pace.on:
+                    nursery.start_soon(work, spare.pop())
+                if len(self._hashed) >= limits.JOURNAL_GROUP_BYTES // limits.CHUNK_BYTES:
+                    nursery.start_soon(self._journal)
+                error = await self._send_group(group, room)
+                if error is not None:
+                    failed.append(error)
+                    # What failed may leave its place empty: nothing behind that would ever leave.
+                    nursery.cancel_scope.cancel()
 
         async with trio.open_nursery() as nursery:
-            while scheduler.left:
-                # What failed may leave its place empty: nothing behind that would ever leave.
-                with trio.CancelScope() as waiting:
-                    room = await idle_out.receive()
-                    try:
-                        group = [] if failed else await self._reserve(scheduler)
-                    except MedP2PError:
-                        if not failed:  # its Abort was the last to leave: that is what to tell
-                            raise
-                if failed:
-                    break
-                nursery.start_soon(work, group, room)
-                while spare and self._packing.pace.on:
-                    idle_in.send_nowait(spare.pop())
-                if len(self._hashed) >= limits.JOURNAL_GROUP_BYTES // limits.CHUNK_BYTES:
-                    await self._journal()
+            nursery.start_soon(work, spare.pop())
         if failed:
             raise failed[0]
 
     async def _reserve(self, scheduler: ChunkScheduler) -> list[_Job]:
         """Take the next few chunks, and a place for each: as many as the link has room for now."""
         group: list[_Job] = []
+        if not scheduler.left:
+            return group
         self._packing.pace.waits(trio.current_time())
         alone = not self._packing.pace.on  # one thread reads, seals and sends: see _pump
         most = await self.link.wait_places(alone=alone)
         while len(group) < most and (index := scheduler.next()) is not None:
             length = self.geometry.chunk_length(index)
-            slot = self.link.reserve_more(length) if group else None
+            slot = self.link.reserve_more(length)
             if slot is None:
                 if group:
                     scheduler.put_back(index)
@@ -199,6 +182,31 @@ class Outflow:
             group.append(_Job(index, slot, self._packing.next()))
         self._packing.pace.placed(len(group), trio.current_time())
         return group
+
+    async def _send_group(self, group: list[_Job], room: Room) -> MedP2PError | None:
+        """Prepare some chunks in a worker thread, and let them leave; return what stopped that.
+
+        Raises:
+            LinkLostError: No thread was free: the places stay empty, and nothing leaves any more.
+        """
+        # Cancelled before it began, the places would stay empty, and hold up an Abort.
+        with trio.move_on_after(limits.CLEANUP_SECONDS, shield=True) as shield:
+            done, error = await trio.to_thread.run_sync(self._prepare, group, room)
+        if shield.cancelled_caught:
+            raise LinkLostError("no thread was free to read the next chunks")
+        for job, one in zip(group, done, strict=False):
+            job.slot.push()
+            if one.packed is not None:
+                self._packing.learn(one.packed)
+            self._sent(one.header)
+        self._packing.pace.waited(sum(one.waited for one in done))
+        if error is not None:
+            # The first one's message is the last that leaves. A file that cannot be read
+            # just now ends the link, not the transfer: it is tried again.
+            if self.failure is None and not isinstance(error, SourceError):
+                group[len(done)].slot.fail(_abort(error))
+            self.failure = self.failure or error
+        return error
 
     def _prepare(self, group: list[_Job], room: Room) -> tuple[list[_Done], MedP2PError | None]:
         """In a worker thread: whole chunks, from source files to ciphertext.

@@ -117,7 +117,7 @@ class ChunkSlot:
         self._queue.sent(self._given)
         self._frame.rest = memoryview(self._buffer)[self._given : self._sealed]
         self._frame.since = trio.current_time()
-        self._queue.wake()
+        self._queue.filled()
 
     def fail(self, message: Message) -> None:
         """Send one message in the slot's place, and nothing after it. Trio thread.
@@ -207,7 +207,7 @@ class SendQueue:
         nonce = self.cipher.reserve(record_count(len(plain)))
         self.cipher.seal_into(nonce, memoryview(plain), out)
         self._frames.append(_Frame(out, done))
-        self.wake()
+        self._wake()
 
     async def wait_buffer(self) -> bytearray:
         """Wait for a chunk buffer; pass it to reserve at once. Raises as check_open."""
@@ -287,9 +287,15 @@ class SendQueue:
             self.bytes_sent += count
             self.last_sent = trio.current_time()
 
-    def wake(self) -> None:
-        """Let the sender look at the first frame again."""
-        self._sender.unpark_all()
+    def filled(self) -> None:
+        """Take out what worker threads have sent; let the sender look at what is first then."""
+        while self._frames and self._frames[0].gone and self.ready:
+            self._left()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self.ready:
+            self._sender.unpark_all()
 
     def end(self) -> None:
         """Take nothing more: the final frame is queued."""
@@ -297,7 +303,7 @@ class SendQueue:
         self._pool.close()
         self._room.unpark_all()
         self._places.unpark_all()
-        self.wake()
+        self._wake()
 
     @property
     def ready(self) -> bool:
@@ -349,7 +355,11 @@ class SendQueue:
             raise LinkLostError("the network failed while sending") from error
         finally:
             self.waiting_since = None
-        self._frames.popleft()
+        self._left()
+
+    def _left(self) -> None:
+        """Take out the first frame, all of which the kernel has."""
+        frame = self._frames.popleft()
         if frame.since is not None:
             self._delay = trio.current_time() - frame.since
         frame.done()

@@ -3,9 +3,12 @@
 import gc
 import random
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import trio
 
 from medp2p import limits
 from medp2p.errors import StoreError
@@ -163,6 +166,27 @@ async def test_the_sender_lost_its_digests_and_reads_them_again(tmp_path: Path) 
         with a.station.store.write() as tx:
             tx.execute("DELETE FROM journal")
         await whole(it, a, b, transfer)
+
+
+async def test_chunks_that_find_no_free_thread_are_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their places stay empty, so that link is over; the transfer is not."""
+    monkeypatch.setattr(limits, "CLEANUP_SECONDS", 0.2)
+    run_sync, left_out = trio.to_thread.run_sync, 0
+
+    async def all_busy_once(act: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        nonlocal left_out
+        if getattr(act, "__name__", "") == "_prepare" and not left_out:
+            left_out += 1
+            await trio.sleep_forever()
+        return await run_sync(act, *args, **options)
+
+    async with pair_of(tmp_path) as (it, a, b):
+        monkeypatch.setattr(trio.to_thread, "run_sync", all_busy_once)
+        transfer = await a.send("b", it.source("study", {"large": 8 * MIB}))
+        await whole(it, a, b, transfer)
+    assert left_out == 1
 
 
 @pytest.mark.parametrize("damage", ["gone", "header"])
