@@ -1,8 +1,6 @@
 """The verbs about this workstation that work without a daemon: init, daemon, id, doctor, wipe."""
 
-import logging
 import os
-import sys
 import time
 
 import click
@@ -11,7 +9,6 @@ from medp2p.cli.erasing import erase_home, is_home
 from medp2p.cli.session import Session, ask_for, on_terminal, verb
 from medp2p.cli.show import Json, columns, fields, safe
 from medp2p.errors import HomeError, MedP2PError, NoDaemonError, UsageError
-from medp2p.text import escape_text, rfc3339
 
 
 @click.command()
@@ -84,6 +81,7 @@ def daemon(session: Session, listen: str | None, no_mdns: bool) -> None:
 
     import trio
 
+    from medp2p.cli.log import start_log
     from medp2p.control.serve import serve_control
     from medp2p.daemon import tree
 
@@ -101,26 +99,6 @@ def daemon(session: Session, listen: str | None, no_mdns: bool) -> None:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, Python must not print it
         raise tree.why_ended(error) from None
-
-
-class _OneLine(logging.Formatter):
-    """Log lines in UTC; whatever a message holds stays on its line and moves no cursor."""
-
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
-        """Return the time as JSON has it."""
-        return rfc3339(int(record.created * 1000))
-
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        """Return the line, its message escaped; a traceback follows unescaped."""
-        record.message = escape_text(record.message)
-        return super().formatMessage(record)
-
-
-def start_log() -> None:
-    """Send the log to stderr; levels below INFO are for debugging and left out."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
 
 @click.command()

@@ -220,7 +220,8 @@ def test_a_short_command_loads_nothing_heavy(medp2p: Medp2p, served: Served) -> 
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "medp2p.control.client" in loaded
     heavy = {"trio", "pydicom", "starlette", "hypercorn", "rich", "cryptography", "blake3"}
-    assert not loaded & (heavy | {"msgspec", "medp2p.daemon", "medp2p.vault"})
+    late = {"http.client", "email.parser", "ssl", "logging"}  # milliseconds each
+    assert not loaded & (heavy | late | {"msgspec", "medp2p.daemon", "medp2p.vault"})
 
 
 def test_status_takes_less_than_half_a_second(medp2p: Medp2p, served: Served) -> None:

@@ -11,7 +11,8 @@ import pytest
 import trio
 
 from medp2p.cli.erasing import erase_home, is_home
-from medp2p.cli.workstation import doctor_text, start_log
+from medp2p.cli.log import start_log
+from medp2p.cli.workstation import doctor_text
 from medp2p.control.place import SOCKET, home_path
 from medp2p.daemon import tree
 from medp2p.daemon.home import Home, Lock, default_home
