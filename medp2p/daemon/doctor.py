@@ -16,7 +16,7 @@ import trio
 from medp2p import limits
 from medp2p.daemon import posix
 from medp2p.daemon.address import parse_address
-from medp2p.daemon.config import Config, load_config
+from medp2p.daemon.config import Config, changed_keys, load_config
 from medp2p.daemon.home import Home, check_home, check_keys, read_daemon_json
 from medp2p.daemon.station import Station
 from medp2p.errors import MedP2PError
@@ -183,23 +183,10 @@ def _same_keys(station: Station) -> Row:
 
 def _same_config(station: Station) -> Row:
     fresh, now = load_config(station.home.config_file), station.config
-    changed = [
-        key
-        for key, source in {**now.sources, **fresh.sources}.items()
-        if now.sources.get(key) != "command line" and _value(fresh, key) != _value(now, key)
-    ]
+    changed = [key for key in changed_keys(now, fresh) if now.sources.get(key) != "command line"]
     if changed or fresh.sources.keys() - now.sources.keys():
         return _row("config", None, "config.toml was changed since it was read", "medp2p reload")
     return _config(station.home)
-
-
-def _value(config: Config, key: str) -> object:
-    names = {
-        "reserve": "reserve_bytes",
-        "wait-for-peer": "wait_for_peer_seconds",
-        "keep-details": "keep_details_seconds",
-    }
-    return getattr(config, names.get(key, key))
 
 
 async def _port(listen: str) -> Row:

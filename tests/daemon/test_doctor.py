@@ -208,6 +208,37 @@ async def test_files_that_changed_under_the_daemon(home: Home, tmp_path: Path) -
         assert row(await examine(station), "config")["ok"] is False
 
 
+@pytest.mark.parametrize(
+    ("given", "other"),
+    [
+        ('name = "b"', 'name = "c"'),
+        ('department = "CT"', 'department = "MR"'),
+        ('listen = "127.0.0.1:1"', 'listen = "127.0.0.1:2"'),
+        ("mdns = false", "mdns = true"),
+        ('compression = "off"', 'compression = "auto"'),
+        ("reserve = 0", 'reserve = "1 MiB"'),
+        ('wait-for-peer = "1 day"', 'wait-for-peer = "2 days"'),
+        ('keep-details = "1 day"', 'keep-details = "2 days"'),
+        ('expire-after = "8 days"', 'expire-after = "9 days"'),
+        ('undecided-stat = "1 minute"', 'undecided-stat = "2 minutes"'),
+        ('undecided-routine = "1 hour"', 'undecided-routine = "2 hours"'),
+        ('page-idle = "10 minutes"', 'page-idle = "11 minutes"'),
+        ("notify = false", "notify = true"),
+        ('[release]\nscan = ["a"]', '[release]\nscan = ["b"]'),
+        ('[release]\nscan-time = "1 minute"', '[release]\nscan-time = "2 minutes"'),
+        ('[release]\nold-after = "1 day"', '[release]\nold-after = "2 days"'),
+    ],
+)
+async def test_a_setting_is_in_force_until_it_is_changed(
+    home: Home, given: str, other: str
+) -> None:
+    home.config_file.write_text(given)
+    async with running(home) as station:
+        assert found(await examine(station))["config"] is True
+        home.config_file.write_text(other)
+        assert row(await examine(station), "config")["hint"] == "medp2p reload"
+
+
 async def test_what_the_command_line_decides_is_no_change(home: Home) -> None:
     async with running(home) as station:
         station.config = station.config.with_command_line(listen="127.0.0.1:5", mdns=False)
