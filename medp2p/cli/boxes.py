@@ -1,4 +1,4 @@
-"""The verbs outbox and inbox. Each is the decision itself and never asks."""
+"""The verbs outbox and inbox. Each is the decision itself; only `again`, which sends, asks."""
 
 from collections.abc import Callable
 from typing import Any

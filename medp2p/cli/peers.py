@@ -194,6 +194,7 @@ _SET_HELP = """Change settings of a peer; an empty VALUE goes back to the defaul
 accept=ask|auto|block      what to do with its offers
 max-bytes=SIZE             larger offers wait for a person, under accept=auto
 max-files=NUMBER           so do offers of more files
+accept-until=DATE          and all from that date or time on
 release=manual|folder:DIR  what to do with what is sealed
 address=ADDR:PORT,...      fixed addresses
 confirm=typed|expect|none  what a send wants: something typed or expected; always an
