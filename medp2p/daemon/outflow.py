@@ -75,7 +75,7 @@ class Outflow:
     contents: Contents
     failure: MedP2PError | None = None
     _hashed: list[tuple[int, bytes]] = field(default_factory=list)
-    _hashed_at: float = 0.0
+    _journalling: trio.Lock = field(default_factory=trio.Lock)
     _known: dict[int, bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -110,7 +110,6 @@ class Outflow:
         await self._hash_the_rest()
         await self._read_the_rest()
         await self._sources_as_scanned()
-
         return await station.read(self._root)
 
     def _root(self, tx: Tx) -> bytes:
@@ -134,34 +133,24 @@ class Outflow:
         One room is enough until chunks are compressed: its thread sends them, too, and a second
         one would only push in between.
         """
-        spare, failed = list(idle), list[MedP2PError]()
+        first, *spare = idle
         reserving = trio.Lock()
 
         async def work(room: Room) -> None:
-            while not failed:
-                try:
-                    async with reserving:
-                        group = await self._reserve(scheduler)
-                except MedP2PError:
-                    if failed:  # its Abort was the last to leave: that is what to tell
-                        return
-                    raise
+            while room is first or self._packing.pace.on:
+                if len(self._hashed) >= limits.JOURNAL_GROUP_BYTES // limits.CHUNK_BYTES:
+                    await self._journal()
+                async with reserving:
+                    group = await self._reserve(scheduler)
                 if not group:
                     return
                 while spare and self._packing.pace.on:
                     nursery.start_soon(work, spare.pop())
-                if len(self._hashed) >= limits.JOURNAL_GROUP_BYTES // limits.CHUNK_BYTES:
-                    nursery.start_soon(self._journal)
-                error = await self._send_group(group, room)
-                if error is not None:
-                    failed.append(error)
-                    # What failed may leave its place empty: nothing behind that would ever leave.
-                    nursery.cancel_scope.cancel()
+                await self._send_group(group, room)
+            spare.append(room)
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(work, spare.pop())
-        if failed:
-            raise failed[0]
+            nursery.start_soon(work, first)
 
     async def _reserve(self, scheduler: ChunkScheduler) -> list[_Job]:
         """Take the next few chunks, and a place for each: as many as the link has room for now."""
@@ -183,16 +172,18 @@ class Outflow:
         self._packing.pace.placed(len(group), trio.current_time())
         return group
 
-    async def _send_group(self, group: list[_Job], room: Room) -> MedP2PError | None:
-        """Prepare some chunks in a worker thread, and let them leave; return what stopped that.
+    async def _send_group(self, group: list[_Job], room: Room) -> None:
+        """Prepare some chunks in a worker thread, and let them leave.
 
         Raises:
-            LinkLostError: No thread was free: the places stay empty, and nothing leaves any more.
+            MedP2PError: What stopped that; all other work ends then, for nothing may leave any
+                more, or nothing can, behind a place that stays empty.
         """
         # Cancelled before it began, the places would stay empty, and hold up an Abort.
         with trio.move_on_after(limits.CLEANUP_SECONDS, shield=True) as shield:
             done, error = await trio.to_thread.run_sync(self._prepare, group, room)
         if shield.cancelled_caught:
+            await trio.lowlevel.checkpoint_if_cancelled()
             raise LinkLostError("no thread was free to read the next chunks")
         for job, one in zip(group, done, strict=False):
             job.slot.push()
@@ -201,12 +192,19 @@ class Outflow:
             self._sent(one.header)
         self._packing.pace.waited(sum(one.waited for one in done))
         if error is not None:
-            # The first one's message is the last that leaves. A file that cannot be read
-            # just now ends the link, not the transfer: it is tried again.
-            if self.failure is None and not isinstance(error, SourceError):
-                group[len(done)].slot.fail(_abort(error))
-            self.failure = self.failure or error
-        return error
+            self._stopped_by(error, group[len(done)].slot)
+            raise error
+
+    def _stopped_by(self, error: MedP2PError, slot: ChunkSlot) -> None:
+        """Keep why a chunk could not be sent, and tell the peer in its place.
+
+        The first one's message is the last that leaves. A file that cannot be read just now ends
+        the link, not the transfer: it is tried again.
+        """
+        first, self.failure = self.failure is None, self.failure or error
+        abort = _abort(error)
+        if first and not isinstance(error, SourceError) and self.link.conversation.may_send(abort):
+            slot.fail(abort)
 
     def _prepare(self, group: list[_Job], room: Room) -> tuple[list[_Done], MedP2PError | None]:
         """In a worker thread: whole chunks, from source files to ciphertext.
@@ -272,9 +270,11 @@ class Outflow:
             live.count(header)
 
     async def _journal(self) -> None:
-        pairs, self._hashed = self._hashed, []
-        if pairs:
-            await self.station.write(journal.put_sent, self.transfer, pairs)
+        """Keep what was hashed; nothing more is read meanwhile, so that a crash costs no more."""
+        async with self._journalling:
+            if pairs := list(self._hashed):
+                await self.station.write(journal.put_sent, self.transfer, pairs)
+                del self._hashed[: len(pairs)]
 
     # --- what need not be sent --------------------------------------------------------
 

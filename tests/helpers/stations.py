@@ -90,6 +90,7 @@ class Wire:
         cut_at: Once so many have passed, all is cut and stays down.
         pace: Bytes that pass in a second; None: as many as can.
         down: Nothing gets through, new connections neither.
+        straight: Worker threads send, too, past all this: nothing of that is counted, held or cut.
         mute: Connections that end here stay open at the other side, which learns nothing.
         lost: Those connections; they are closed at the end of the test.
     """
@@ -99,7 +100,7 @@ class Wire:
         self.hold_at: int | None = None
         self.cut_at: int | None = None
         self.pace: float | None = None
-        self.down = self.mute = False
+        self.down = self.mute = self.straight = False
         self.lost: list[ByteStream] = []
         self.streams: set[WiredStream] = set()
         self._change = trio.Event()
@@ -172,8 +173,8 @@ class WiredStream:
         return count
 
     def send_ready(self, data: memoryview, patience: float) -> tuple[int, float]:
-        """See ByteStream: all that is sent passes by ``send_some``, which counts and cuts."""
-        return 0, 0.0
+        """See ByteStream. Else all that is sent passes by ``send_some``, which counts and cuts."""
+        return self._inner.send_ready(data, patience) if self._wire.straight else (0, 0.0)
 
     async def aclose(self) -> None:
         """See ByteStream. Not while the wire is mute: then the other side hears nothing of it."""

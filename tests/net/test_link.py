@@ -489,6 +489,31 @@ async def test_a_fast_network_is_given_whole_groups(autojump_clock: MockClock) -
             assert left.reserve_more(MIB) is None
 
 
+async def test_who_sends_alone_waits_for_all_before_a_message_too(
+    autojump_clock: MockClock,
+) -> None:
+    """A heartbeat is the last that leaves: it gives no buffer back, and who waits goes on."""
+    with trio.fail_after(3600):
+        async with linked() as (left, right):
+            await to_streaming(left, right, 100 * MIB)
+            slot = await left.reserve_chunk(MIB)
+            left._beat(Ping())
+            async with trio.open_nursery() as nursery:
+
+                async def wait() -> None:
+                    assert await left.wait_places(alone=True)
+                    nursery.cancel_scope.cancel()
+
+                nursery.start_soon(wait)
+                await trio.testing.wait_all_tasks_blocked()
+                assert not nursery.cancel_scope.cancel_called
+                slot.seal(header(0, bytes(MIB)), memoryview(bytes(MIB)))
+                slot.push()
+                assert await take_chunk(right) == (0, bytes(MIB))
+                await trio.sleep(1)
+                pytest.fail("still waiting")
+
+
 async def test_chunks_that_are_here_are_received_together(autojump_clock: MockClock) -> None:
     with trio.fail_after(3600):
         async with linked() as (left, right):

@@ -1,0 +1,178 @@
+"""The sending half of a transfer at bad moments: what stops a chunk, what is kept, who works."""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from medp2p import limits
+from medp2p.daemon.compressing import Pace
+from medp2p.daemon.outflow import Outflow
+from medp2p.errors import MedP2PError, SourceChangedError, SourceError
+from medp2p.model import State
+from medp2p.parcel.reader import Reader
+from medp2p.vault import journal
+from tests.helpers.stations import ANNA, Workstation, pair_of, random_bytes, until
+
+MIB = limits.MIB
+AUTO = ("auto", "auto")
+
+
+@pytest.fixture
+def flows(monkeypatch: pytest.MonkeyPatch) -> list[Outflow]:
+    """Each data phase that begins."""
+    found: list[Outflow] = []
+    begin = Outflow.__post_init__
+
+    def noted(flow: Outflow) -> None:
+        found.append(flow)
+        begin(flow)
+
+    monkeypatch.setattr(Outflow, "__post_init__", noted)
+    return found
+
+
+class Obstacle:
+    """One chunk cannot be read, once: the thread waits there, and then gets an error."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, index: int, error: MedP2PError) -> None:
+        self.met, self.go = threading.Event(), threading.Event()
+        read = Reader.read_chunk_into
+
+        def patched(reader: Reader, number: int, view: memoryview) -> None:
+            if number == index and not self.met.is_set():
+                self.met.set()
+                self.go.wait(20)
+                raise error
+            read(reader, number, view)
+
+        patch.setattr(Reader, "read_chunk_into", patched)
+
+
+async def quiet(a: Workstation, b: Workstation) -> None:
+    await until(lambda: not a.sessions.connected(b.key), "the conversation to end")
+
+
+async def test_why_it_failed_is_kept_when_the_peer_hears_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flows: list[Outflow]
+) -> None:
+    obstacle = Obstacle(monkeypatch, 10, SourceChangedError("the content changed of: large"))
+    async with pair_of(tmp_path) as (it, a, b):
+        transfer = await a.send("b", it.source("study", {"large": random_bytes(24 * MIB)}))
+        await until(obstacle.met.is_set)
+        it.nursery.start_soon(b.stop)
+        await until(lambda: flows[0].link.conversation.ended, "Bye")
+        obstacle.go.set()
+        await a.until(transfer, State.FAILED)
+        row = a.row(transfer)
+        assert row is not None
+        assert row.error is not None
+        assert row.error["code"] == "source-changed"
+
+
+async def test_a_source_changes_while_it_is_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flows: list[Outflow]
+) -> None:
+    """A second Abort may not be said: that is no breach of the protocol by ourselves."""
+    obstacle = Obstacle(monkeypatch, 10, SourceChangedError("the content changed of: large"))
+    async with pair_of(tmp_path) as (it, a, b):
+        transfer = await a.send("b", it.source("study", {"large": random_bytes(24 * MIB)}))
+        await until(obstacle.met.is_set)
+        await a.desk.cancel(ANNA, transfer)
+        conversation = flows[0].link.conversation
+        await until(lambda: conversation.state == "aborted")
+        obstacle.go.set()
+        await quiet(a, b)
+        assert conversation.state == "aborted"
+        await b.until(transfer, State.CANCELLED)
+        assert a.state(transfer) is State.CANCELLED
+
+
+async def test_no_more_is_sent_than_a_crash_may_cost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the store takes nothing, nothing more leaves whose digests only memory knows."""
+    async with pair_of(tmp_path) as (it, a, _):
+        write, go = a.station.write, trio.Event()
+
+        async def busy(act: Callable[..., Any], *args: Any) -> Any:
+            if act is journal.put_sent:
+                await go.wait()
+            return await write(act, *args)
+
+        monkeypatch.setattr(a.station, "write", busy)
+        transfer = await a.send("b", it.source("study", {"large": random_bytes(96 * MIB)}))
+        most = limits.JOURNAL_GROUP_BYTES + limits.WORK_CHUNKS * MIB
+        await a.wire.wait_sent(limits.JOURNAL_GROUP_BYTES)
+        await trio.sleep(0.5)
+        assert a.wire.sent <= most + MIB
+        assert not a.journalled(transfer)
+        go.set()
+        await a.until(transfer, State.SEALED)
+        assert len(a.journalled(transfer)) == 0  # its papers went at the end
+
+
+async def test_a_file_that_cannot_be_read_while_the_other_thread_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its place stays empty; who waits for one behind it must not wait for ever."""
+    obstacle = Obstacle(monkeypatch, 2, SourceError("I/O error"))
+    async with pair_of(tmp_path, compression=AUTO) as (it, a, b):
+        a.station.board.slow_links.add(b.key)
+        transfer = await a.send("b", it.source("study", {"large": random_bytes(40 * MIB)}))
+        await until(obstacle.met.is_set)
+        await trio.sleep(0.3)
+        obstacle.go.set()
+        await a.until(transfer, State.SEALED)
+
+
+async def test_two_threads_compress_and_one_is_enough_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Off again, one waits no more for the other: that would look like a slow link."""
+    off_at, last = 16, 48
+    placed, waits, prepare = Pace.placed, Pace.waits, Outflow._prepare
+    lock, busy = threading.Lock(), 0
+    most = {True: 0, False: 0}
+    nested: list[float] = []
+
+    def switched_off(pace: Pace, chunks: int, now: float) -> None:
+        placed(pace, chunks, now)
+        nonlocal off_at
+        off_at -= chunks
+        if off_at <= 0:
+            pace.on = False
+
+    def noted(pace: Pace, now: float) -> None:
+        if pace._waiting is not None:
+            nested.append(now)
+        waits(pace, now)
+
+    def slowly(flow: Outflow, group: list[Any], room: Any) -> Any:
+        nonlocal busy
+        with lock:
+            busy += 1
+            if group[0].index < 8 or group[0].index >= 24:
+                on = group[0].index < 8
+                most[on] = max(most[on], busy)
+        time.sleep(0.02)
+        try:
+            return prepare(flow, group, room)
+        finally:
+            with lock:
+                busy -= 1
+
+    monkeypatch.setattr(Pace, "placed", switched_off)
+    monkeypatch.setattr(Pace, "waits", noted)
+    monkeypatch.setattr(Outflow, "_prepare", slowly)
+    async with pair_of(tmp_path, compression=AUTO) as (it, a, b):
+        a.wire.straight = True
+        a.station.board.slow_links.add(b.key)
+        transfer = await a.send("b", it.source("study", {"large": random_bytes(last * MIB)}))
+        await a.until(transfer, State.SEALED)
+    assert most == {True: 2, False: 1}
+    assert not nested
