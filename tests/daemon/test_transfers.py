@@ -7,9 +7,10 @@ import pytest
 import trio
 
 from medp2p import limits
+from medp2p.daemon.sessions import Session
 from medp2p.errors import ConflictError
-from medp2p.model import Direction, State
-from medp2p.vault import transfers
+from medp2p.model import State
+from medp2p.vault.peers import PeerRow
 from tests.helpers.stations import (
     ANNA,
     Lab,
@@ -334,18 +335,24 @@ async def test_several_at_once_in_both_directions(tmp_path: Path) -> None:
             assert (await side.desk.audit_verify())["ok"]
 
 
-async def test_stat_goes_first(tmp_path: Path) -> None:
+async def test_stat_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with pair_of(tmp_path) as (it, a, b):
         await b.stop()
         study = it.source("study", {"x": b"x"})
         routine = [await a.send("b", study) for _ in range(3)]
         urgent = await a.send("b", study, priority="stat")
+        dial, reached = a.sessions.open, list[str | None]()
+
+        async def noted(peer: PeerRow, kind: str, transfer: str | None) -> Session:
+            session = await dial(peer, kind, transfer)
+            reached.append(transfer)
+            return session
+
+        monkeypatch.setattr(a.sessions, "open", noted)
         await it.start(b)
-        await a.until(urgent, State.SEALED)
-        for transfer in routine:
+        for transfer in (urgent, *routine):
             await a.until(transfer, State.SEALED)
-        with b.station.store.read() as tx:
-            assert transfers.list(tx, Direction.IN)[-1].id == urgent  # the first to be offered
+        assert next(filter(None, reached)) == urgent
 
 
 # --- many ---------------------------------------------------------------------------------
