@@ -171,6 +171,12 @@ class ReleaseError(MedP2PError):
 # --- the workstation ----------------------------------------------------------------------
 
 
+class OutputError(MedP2PError):
+    """A file that was asked for, or what a command prints, cannot be written."""
+
+    code = "output"
+
+
 class HomeError(MedP2PError):
     """The home folder is missing, foreign, or cannot be used."""
 

@@ -1,5 +1,6 @@
 """The command: its verbs, and how errors become messages and exit codes."""
 
+import errno
 import gc
 import json
 import os
@@ -12,7 +13,7 @@ import click
 from medp2p import __version__
 from medp2p.cli import audit, boxes, completion, peers, send, watch, web, workstation
 from medp2p.cli.session import Session
-from medp2p.errors import MedP2PError, UsageError
+from medp2p.errors import MedP2PError, OutputError, UsageError
 from medp2p.text import escape_text
 
 EXIT_CODES = """
@@ -29,6 +30,10 @@ Every verb that prints has --json, anywhere after the verb; -- ends the options.
 """
 
 
+#: What a stream answers that takes no more.
+_UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
+
+
 class Command(click.Group):
     """The root: turns every error into one line, a hint and an exit code."""
 
@@ -37,6 +42,7 @@ class Command(click.Group):
     ) -> NoReturn:
         """Run the command and exit."""
         words = list(sys.argv[1:] if args is None else args)
+        _open_streams()
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
@@ -54,10 +60,34 @@ class Command(click.Group):
         except (click.Abort, KeyboardInterrupt):
             code = 130
         except BrokenPipeError:
-            # Whoever read our output has gone; keep Python from complaining about it at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _discard_output()  # whoever read it has gone
             code = 1
+        except OSError as error:
+            if error.filename is not None or error.errno not in _UNWRITABLE:
+                raise
+            _discard_output()
+            what = f"the output cannot be written: {error.strerror}"
+            hint = "what was asked for may be done; look before it is asked for again"
+            code = report(OutputError(what, hint=hint), as_json=False)
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _open_streams() -> None:
+    """Give a command that was started without some of the three streams empty ones.
+
+    What is opened later would get their numbers, and be read or written in their place.
+    """
+    while (lowest := os.open(os.devnull, os.O_RDWR)) < 3:
+        pass
+    os.close(lowest)
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
+
+
+def _discard_output() -> None:
+    """Keep Python from trying, and complaining, once more at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def wants_json(words: Sequence[str]) -> bool:

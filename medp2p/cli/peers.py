@@ -7,6 +7,7 @@ import click
 
 from medp2p.cli.completion import peer_names
 from medp2p.cli.follow import changes
+from medp2p.cli.places import absolute
 from medp2p.cli.session import Session, home_option, json_option, on_terminal, read_line, verb
 from medp2p.cli.show import Json, columns, peer_fields, safe, verified, when
 from medp2p.errors import NoDaemonError, PairingError, UsageError
@@ -225,7 +226,7 @@ def _setting(text: str) -> tuple[str, str]:
         raise UsageError(f"not a setting: {text}", hint="write KEY=VALUE")
     if key == "release" and value.startswith("folder:"):
         folder = os.path.expanduser(value.removeprefix("folder:"))
-        value = f"folder:{os.path.abspath(folder)}" if folder else value
+        value = f"folder:{os.path.abspath(os.fsdecode(absolute(folder)))}"
     return key, value
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import click
 
 from medp2p.cli.completion import transfer_ids
+from medp2p.cli.places import clear_place, write_new
 from medp2p.cli.session import Session, verb
 from medp2p.cli.show import Json, columns, safe
-from medp2p.errors import UsageError
+from medp2p.errors import OutputError, UsageError
 from medp2p.model import short_id
 
 _ID = click.argument("transfer", metavar="ID", shell_complete=transfer_ids)
@@ -36,7 +37,7 @@ def inbox_preview(
             "missing option '--to'",
             hint="pictures show a patient: say in which DIR they shall lie in clear",
         )
-    folder = os.path.abspath(os.path.expanduser(folder))
+    folder = clear_place(session, folder)
     _make_folder(folder)
     body: dict[str, Any] = {"series": list(series)} if series else {}
     told = session.client.act("transfers", transfer, "previews", body=body)
@@ -53,12 +54,12 @@ def _make_folder(folder: str) -> None:
     """Make it before anybody is told that somebody looks.
 
     Raises:
-        UsageError: It cannot be made.
+        OutputError: It cannot be made.
     """
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"{folder}: {error.strerror}") from error
+        raise OutputError(f"{folder}: {error.strerror}") from error
 
 
 def _written(folder: str, transfer: str, number: int, preview: Json) -> Json:
@@ -75,20 +76,16 @@ def _write_new(stem: str, data: bytes) -> str:
     """Write a file that was not there; return its path.
 
     Raises:
-        UsageError: It cannot be written.
+        OutputError: It cannot be written.
     """
     for count in range(1, _SAME_NAMES):
         path = f"{stem}.png" if count == 1 else f"{stem}-{count}.png"
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with open(descriptor, "wb") as stream:
-                stream.write(data)
+            write_new(path, data)
         except FileExistsError:
             continue
-        except OSError as error:
-            raise UsageError(f"{path}: {error.strerror}") from error
         return path
-    raise UsageError(f"{stem}.png is there already, many times over")
+    raise OutputError(f"{stem}.png is there already, many times over")
 
 
 def _text(shown: list[Json]) -> str:

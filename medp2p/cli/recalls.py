@@ -9,6 +9,7 @@ import click
 
 from medp2p import limits
 from medp2p.cli.completion import transfer_ids
+from medp2p.cli.places import clear_place, write_new
 from medp2p.cli.session import Session, verb
 from medp2p.cli.show import Json, fields, reason, safe, when
 from medp2p.errors import UsageError
@@ -40,20 +41,17 @@ def _recalled(row: Json) -> str:
 
 @click.command("answer")
 @_ID
-@click.option(
-    "--destroyed/--kept",
-    "destroyed",
-    default=None,
-    help="All that was released is destroyed, or it is kept.",
-)
+@click.option("--destroyed", is_flag=True, help="All that was released is destroyed.")
+@click.option("--kept", is_flag=True, help="It is kept.")
 @click.option("--by", default="", metavar="NAME", help="Who says so; default: your account.")
 @verb
-def inbox_answer(session: Session, transfer: str, destroyed: bool | None, by: str) -> None:
+def inbox_answer(session: Session, transfer: str, destroyed: bool, kept: bool, by: str) -> None:
     """Answer a sender who asks to destroy what was released before the recall came.
 
-    With --destroyed the sealed copy in the vault is erased too.
+    With --destroyed the sealed copy in the vault is erased too; it is refused while a folder that
+    was released is still there.
     """
-    if destroyed is None:
+    if destroyed == kept:
         raise UsageError("say --destroyed or --kept")
     body: dict[str, Any] = {"destroyed": destroyed, "by": by}
     row = session.client.act("transfers", transfer, "answer", body=body)
@@ -65,18 +63,16 @@ def write_proof(session: Session, transfer: str, file: str, *, label: bool) -> N
     """Write the signed facts of a transfer to a new file.
 
     Raises:
-        UsageError: The file is there already, or cannot be made.
+        UsageError: The file is there already, or would lie in the home.
+        OutputError: It cannot be written.
     """
+    place = clear_place(session, file)
     proof = session.client.get("transfers", transfer, "proof", **({"label": "1"} if label else {}))
     data = (json.dumps(proof, indent=1) + "\n").encode("ascii")
     try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "wb") as stream:
-            stream.write(data)
+        write_new(place, data)
     except FileExistsError:
         raise UsageError(f"{file} is there already; nothing is overwritten") from None
-    except OSError as error:
-        raise UsageError(f"{file}: {error.strerror}") from error
     left_out = 0
     if not label:
         row = session.client.get("transfers", transfer)
@@ -85,7 +81,7 @@ def write_proof(session: Session, transfer: str, file: str, *, label: bool) -> N
         session.note(
             f"left out: {left_out} facts in which a person gave a reason; --with-label has them"
         )
-    found = {"proof": os.path.abspath(file), "id": proof["transfer"], "left_out": left_out}
+    found = {"proof": os.path.abspath(place), "id": proof["transfer"], "left_out": left_out}
     session.result(found, lambda: f"wrote {safe(found['proof'])}")
 
 

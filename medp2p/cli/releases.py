@@ -9,7 +9,7 @@ import click
 from medp2p.cli.completion import transfer_ids
 from medp2p.cli.expect import expectations_of
 from medp2p.cli.label import label_text
-from medp2p.cli.send import absolute
+from medp2p.cli.places import absolute
 from medp2p.cli.session import Session, home_option, json_option, verb
 from medp2p.cli.show import Json, columns, safe, when
 from medp2p.control.client import to_b64
@@ -109,7 +109,12 @@ def inbox_release(
         body["allow"] = list(allow)
     if time is not None:
         body["for_seconds"] = seconds_of(time)
-    row = session.client.act("transfers", transfer, "release", body=body)
+    try:
+        row = session.client.act("transfers", transfer, "release", body=body)
+    except KeyboardInterrupt:
+        name = short_id(safe(transfer))
+        session.note(f"\nthe release goes on; `medp2p inbox show {name}` says how it ended")
+        raise
     if session.json:
         session.emit(row)
         return

@@ -1,6 +1,5 @@
 """The verb send: look, confirm, queue, and follow until the receiver has sealed it."""
 
-import os
 from typing import Any
 
 import click
@@ -9,13 +8,13 @@ from medp2p.cli.completion import peer_names, transfer_ids
 from medp2p.cli.confirm import ask, ask_label, ask_purpose, show_part, show_skipped
 from medp2p.cli.expect import confirmation_of, expect_options, wish_options, wishes_of
 from medp2p.cli.follow import transfer_changes
+from medp2p.cli.places import absolute
 from medp2p.cli.progress import Progress
 from medp2p.cli.session import Session, on_terminal, verb
 from medp2p.cli.show import Json, is_over, reason, safe
 from medp2p.control.client import error_from_json, to_b64
 from medp2p.errors import (
     MedP2PError,
-    SourceError,
     TransferAbortedError,
     TransferRefusedError,
     UsageError,
@@ -180,18 +179,6 @@ def _scan(session: Session, peer: str, paths: tuple[str, ...], wishes: Json) -> 
     if scan["error"] is not None:
         raise error_from_json(scan["error"])
     return dict(scan)
-
-
-def absolute(path: str) -> bytes:
-    """Return a path below the working directory, byte for byte: ".." and links stay in it.
-
-    Raises:
-        SourceError: The working directory has been removed.
-    """
-    try:
-        return os.path.join(os.getcwdb(), os.fsencode(path))
-    except FileNotFoundError:
-        raise SourceError("the working directory has been removed") from None
 
 
 def follow(session: Session, row: Json) -> int:

@@ -90,7 +90,7 @@ class Client:
             ControlError: No usable answer.
             MedP2PError: What the daemon said, as its own class.
         """
-        data = None if body is None else json.dumps(body).encode()
+        data = None if body is None else _encoded(body)
         if data is not None and len(data) > limits.MAX_API_BODY_BYTES:
             raise UsageError("that is too much for one request", hint="name a folder instead")
         target = "/v1/" + "/".join(_quoted(part) for part in parts)
@@ -188,6 +188,17 @@ def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
     for piece in pieces:
         *lines, rest = (rest + piece).split(b"\n")
         yield from lines
+
+
+def _encoded(body: dict[str, Any]) -> bytes:
+    """Return a body as JSON; what was typed or given in another encoding is no text."""
+    try:
+        return json.dumps(body, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise UsageError(
+            "a word that was typed or given is no text in UTF-8",
+            hint="`locale` shows what this terminal writes; nothing was done",
+        ) from None
 
 
 def _value(status: int, raw: bytes) -> Any:

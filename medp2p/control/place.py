@@ -4,6 +4,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from medp2p.errors import UsageError
+
 #: The control socket below a home (daemon.home.Home.socket).
 SOCKET = Path("run", "control.sock")
 
@@ -13,11 +15,16 @@ def home_path(chosen: str | None, env: Mapping[str, str]) -> Path:
 
     Returns:
         An absolute path, links resolved; it need not exist.
+
+    Raises:
+        UsageError: What was chosen is empty: an unset variable must not mean another home.
     """
+    if chosen == "":
+        raise UsageError("--home names no folder", hint="an unset variable?")
     text = chosen or env.get("MEDP2P_HOME")
     if text:
         return Path(os.path.realpath(os.path.expanduser(text)))
     # Imported late: it brings the vault's libraries along and costs a short command 0.1 s.
     from medp2p.daemon.home import default_home
 
-    return default_home(None, env)
+    return default_home()

@@ -189,7 +189,7 @@ def _listen(value: object) -> tuple[str | None, int]:
     try:
         return parse_listen(value)
     except UsageError as error:
-        raise ValueError(f"is {error.text}") from None
+        raise ValueError(f"is no place to listen: {error.text}") from None
 
 
 def _command(value: object) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ damaged, missing or from another home stops the daemon with a sentence that name
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from medp2p import identity, limits
 from medp2p.closing import Closing
 from medp2p.daemon import posix
 from medp2p.daemon.config import default_text
-from medp2p.errors import AlreadyRunningError, HomeError, KeyFileError
+from medp2p.errors import AlreadyRunningError, HomeError, KeyFileError, ReleaseError
 from medp2p.text import rfc3339
 from medp2p.vault import meta
 from medp2p.vault.durable import Files
@@ -38,6 +38,15 @@ class Home:
         home = os.fsencode(os.path.realpath(self.path))
         real = os.fsencode(os.path.realpath(path))
         return os.path.commonpath([real, home]) == home
+
+    def refuse_release(self, folder: bytes | str) -> None:
+        """Clear images must not lie in the home, whatever links lead there. Blocks.
+
+        Raises:
+            ReleaseError: They would.
+        """
+        if self.holds(folder):
+            raise ReleaseError("the home itself is no place to release into")
 
     def folders(self) -> frozenset[tuple[int, int]]:
         """Return device and inode of the home and its folders, which other names may lead to."""
@@ -93,15 +102,8 @@ class Home:
         return self.vault / f"{transfer}.tar.age"
 
 
-def default_home(cli: str | None, env: Mapping[str, str]) -> Path:
-    """Return the home to use: `--home`, else MEDP2P_HOME, else the user's data folder.
-
-    Returns:
-        An absolute path, links in it resolved; it need not exist.
-    """
-    chosen = cli or env.get("MEDP2P_HOME")
-    if chosen:
-        return Path(os.path.realpath(os.path.expanduser(chosen)))
+def default_home() -> Path:
+    """Return the home in the user's data folder, absolute, links resolved; it need not exist."""
     return Path(os.path.realpath(platformdirs.user_data_dir("medp2p", appauthor=False)))
 
 

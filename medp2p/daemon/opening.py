@@ -8,7 +8,6 @@ Source: docs/VAULT.md, "Release".
 """
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -164,7 +163,7 @@ async def release(
             over the staged folder refuses it; audited.
         ReleaseError, IntegrityError, NoSpaceError: With the reason.
     """
-    await trio.to_thread.run_sync(_refuse_home, station, order.target)
+    await trio.to_thread.run_sync(station.home.refuse_release, order.target)
     wanted = await station.read(transfers.find, prefix, Direction.IN)
     await checking.settled(station, wanted.id)
     found = await station.read(sealed, station, wanted.id)
@@ -200,12 +199,6 @@ async def release(
         await station.write(_done, station, row.id, done.path, len(done.mapped))
         await station.touch(row.id)
     return row, done
-
-
-def _refuse_home(station: Station, target: bytes) -> None:
-    """Clear images must not lie in the home, whatever links lead there."""
-    if os.path.isabs(target) and station.home.holds(target):
-        raise ReleaseError("the home itself is no place to release into")
 
 
 # --- the decision -------------------------------------------------------------------------

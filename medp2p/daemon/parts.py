@@ -140,8 +140,11 @@ def without(found: Scan, patterns: Sequence[str]) -> Scan:
     """Return a scan without what the patterns name, and without what lies below that.
 
     Raises:
-        SourceError: Nothing is left.
+        SourceError: Nothing is left, or there are no files.
     """
+    if not found.files:
+        hint = "folders alone, links and devices are not sent"
+        raise SourceError("there are no files in the selection", hint=hint)
     if not patterns:
         return found
     out: set[bytes] = set()
@@ -157,7 +160,7 @@ def without(found: Scan, patterns: Sequence[str]) -> Scan:
         item for item in found.skipped
         if item.path.rpartition(b"/")[0] not in out and not _is_named(item.path, patterns)
     )  # fmt: skip
-    if not kept:
+    if not any(found.entries[number].kind is Kind.FILE for number in kept):
         raise SourceError("nothing is left of the selection", hint="look at the --exclude patterns")
     return found.only(kept, skipped)
 

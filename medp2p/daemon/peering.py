@@ -66,11 +66,19 @@ class Peering:
         return None if known.noise_key == row.noise_key else known.noise_key
 
     async def set(self, actor: Actor, name: str, settings: dict[str, str]) -> PeerRow:
-        """Change settings, all or none."""
+        """Change settings, all or none.
+
+        Raises:
+            ConfigError, UsageError: One cannot be understood.
+            ReleaseError: The folder to release into lies in the home.
+        """
 
         def change(tx: Tx) -> PeerRow:
             row = peers.get(tx, name)
             new = policy.change(row.settings, row.addresses, settings)
+            kind, _, folder = new.settings.get("release", "").partition(":")
+            if kind == "folder":
+                self._station.home.refuse_release(folder)
             fresh = peers.update(tx, name, settings=new.settings, addresses=new.addresses)
             if row.settings.get("release") != fresh.settings.get("release"):
                 releasing.note_rule(tx, row.noise_key, self._station.now_ms())

@@ -66,7 +66,7 @@ def recall(tx: Tx, station: Station, actor: Actor, prefix: str, reason: str) -> 
     sealed there all the same stays what it is; its reason says how far the recall is.
 
     Raises:
-        ConflictError: It is over, or the other side has no word for it.
+        ConflictError: It is over, or the other side has no word for it, or is paired no more.
         UsageError: The reason is too long.
     """
     row = transfers.find(tx, prefix, Direction.OUT)
@@ -82,6 +82,11 @@ def recall(tx: Tx, station: Station, actor: Actor, prefix: str, reason: str) -> 
     if not given_up and row.decided_ms is None and row.state not in WHOLE:
         _cancel(tx, station, actor, row, reason)
         return row
+    if row.peer_key not in station.pins:
+        raise ConflictError(
+            f"{row.peer_name} is not paired any more: nobody can be asked",
+            hint="call its user; once it is paired again it can be asked, too",
+        )
     if FEATURE not in greeting.features(tx, row.peer_key):
         raise ConflictError(
             f"the software of {row.peer_name} does not know recalls",

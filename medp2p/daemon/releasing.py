@@ -20,7 +20,7 @@ from medp2p.daemon import checking, opening, papers
 from medp2p.daemon.judging import Order
 from medp2p.daemon.looking import Inspectors
 from medp2p.daemon.station import RULE, Station
-from medp2p.errors import ConflictError, MedP2PError
+from medp2p.errors import ConflictError, MedP2PError, NoSpaceError, ReleaseError
 from medp2p.model import Actor, Direction, State
 from medp2p.net.guard import guard
 from medp2p.vault import meta, peers, targets, transfers
@@ -151,6 +151,8 @@ async def _release(
             told(row.peer_key)
         except _OvertakenError:
             why = None  # the next round takes it as it is then
+        except (ReleaseError, NoSpaceError) as error:
+            why = error.code, f"{failed}: {error.text}"  # which names no file
         except MedP2PError as error:
             why = error.code, failed
 

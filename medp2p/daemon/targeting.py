@@ -5,7 +5,7 @@ import re
 
 from medp2p.daemon import policy
 from medp2p.daemon.station import Station
-from medp2p.errors import ReleaseError, UsageError
+from medp2p.errors import UsageError
 from medp2p.model import Actor
 from medp2p.text import path_text, rfc3339
 from medp2p.vault import targets
@@ -32,8 +32,7 @@ def add(tx: Tx, station: Station, actor: Actor, name: str, target: str) -> Json:
     place = policy.parse_setting("release", target)
     if not place.startswith("folder:"):
         raise UsageError("a target is folder:DIR")
-    if station.home.holds(place.removeprefix("folder:")):
-        raise ReleaseError("the home itself is no place to release into")
+    station.home.refuse_release(place.removeprefix("folder:"))
     row = TargetRow(
         name=name,
         target=place,

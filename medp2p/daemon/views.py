@@ -13,7 +13,7 @@ from medp2p.dicom.label import decode_label_untrusted
 from medp2p.errors import RemoteProtocolError, SealBrokenError, StoreError, VaultLockedError
 from medp2p.identity import encode_peer_id, fingerprint_text, key_words
 from medp2p.manifest import Entry, Kind
-from medp2p.model import WHOLE, Direction, State
+from medp2p.model import ENDED, WHOLE, Direction, State
 from medp2p.text import path_text, rfc3339
 from medp2p.vault import facts, transfers
 from medp2p.vault.peers import PeerRow
@@ -40,7 +40,7 @@ def transfer(station: Station, row: TransferRow) -> Json:
     live = station.board.live.get(row.id)
     chunks = max(1, -(-row.length // limits.CHUNK_BYTES))
     done = live.chunks_done if live is not None else row.chunks_done
-    whole = row.state in WHOLE
+    whole = row.state in WHOLE or row.sealed_ms is not None
     view: Json = {
         "id": row.id,
         "direction": row.direction.value,
@@ -53,7 +53,7 @@ def transfer(station: Station, row: TransferRow) -> Json:
             "text": row.reason.text,
             "since": rfc3339(row.reason.since_ms),
         },
-        "held": None if row.held is None else json.loads(row.held),
+        "held": None if row.held is None or row.state in ENDED else json.loads(row.held),
         "priority": row.priority.value,
         "files": row.files,
         "entries": row.entries,

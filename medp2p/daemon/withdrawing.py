@@ -15,7 +15,8 @@ import trio
 from medp2p import limits
 from medp2p.daemon import endings, papers
 from medp2p.daemon.station import RULE, Station
-from medp2p.errors import MedP2PError, SealBrokenError, VaultLockedError
+from medp2p.errors import ConflictError, MedP2PError, SealBrokenError, VaultLockedError
+from medp2p.model import Direction
 from medp2p.text import path_text, rfc3339
 from medp2p.vault import releases, transfers
 from medp2p.vault.releases import ReleaseRow
@@ -168,6 +169,45 @@ async def _look(station: Station) -> dict[int, int]:
             look, limiter=station.walk_limiter, abandon_on_cancel=True
         )
     return {}
+
+
+async def check_destroyed(station: Station, prefix: str) -> None:
+    """Refuse to sign that all is destroyed while a folder that was released is there.
+
+    Args:
+        station: Ours.
+        prefix: Of the transfer.
+
+    Raises:
+        ConflictError: One is. What cannot be looked at, on a drive that is away, is not.
+        NotFoundError: There is no such transfer.
+    """
+
+    def look() -> list[bytes]:
+        with station.store.read() as tx:
+            transfer = transfers.find(tx, prefix, Direction.IN).id
+            rows = [row for row in releases.there(tx) if row.transfer == transfer]
+            folders = [_folder(tx, station, row) for row in rows]
+        return [folder for folder in folders if folder is not None and _is_surely_there(folder)]
+
+    found: list[bytes] = []
+    with trio.move_on_after(limits.RELEASED_LOOK_SECONDS):
+        found = await trio.to_thread.run_sync(
+            look, limiter=station.walk_limiter, abandon_on_cancel=True
+        )
+    if found:
+        more = f", and {len(found) - 1} more" if found[1:] else ""
+        raise ConflictError(
+            f"what was released is still there: {path_text(found[0])}{more}",
+            hint="destroy it and every copy first, or answer that it is kept",
+        )
+
+
+def _is_surely_there(folder: bytes) -> bool:
+    try:
+        return is_there(folder)
+    except MedP2PError:
+        return False
 
 
 def _folder(tx: Tx, station: Station, row: ReleaseRow) -> bytes | None:

@@ -1,6 +1,7 @@
 """Taking transfers back: before, while and after they are sealed and released, in any order."""
 
 import os
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from medp2p.errors import ConflictError, IntegrityError, MedP2PError, UsageError
 from medp2p.identity import encode_peer_id
 from medp2p.model import State
 from medp2p.proto.proof import Proof, encode_proof
-from medp2p.vault import meta
+from medp2p.vault import meta, transfers
 from medp2p.vault.durable import Files
 from tests.helpers.stations import (
     ANNA,
@@ -130,6 +131,10 @@ async def test_after_the_release_a_person_is_asked_and_destroys(tmp_path: Path) 
         assert said["opened"].endswith("Z")
         with pytest.raises(ConflictError, match="asks to destroy"):
             await b.released(transfer, tmp_path / "again")
+        with pytest.raises(ConflictError, match="still there"):
+            await b.desk.answer(ANNA, transfer, True, "Dr. B")  # nobody signs what is not so
+        assert "destroyed" not in kinds(b, transfer)
+        shutil.rmtree(tmp_path / "out")
         with pytest.raises(UsageError):
             await b.desk.answer(ANNA, transfer, True, "x\x1b[2J")
         await b.desk.answer(ANNA, transfer, True, "Dr. B")
@@ -295,8 +300,35 @@ async def test_a_cancel_that_crosses_the_release_is_an_alarm(tmp_path: Path) -> 
         assert a.state(transfer) is State.CANCELLED
         assert "released-after-end" in a.alarms()
         assert (await b.desk.status())["destroy_asked"] == 1
+        shutil.rmtree(tmp_path / "out")
         await b.desk.answer(ANNA, transfer, True, "Dr. B")
         await until(lambda: a.reason(transfer) == "recalled")
+
+
+async def test_nobody_is_asked_who_is_paired_no_more(tmp_path: Path) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        transfer = await sealed(it, a, b)
+        await a.desk.remove_peer(ANNA, "b")
+        with pytest.raises(ConflictError, match="not paired any more"):
+            await a.desk.recall(ANNA, transfer, "")
+        view = await a.desk.transfer("out", transfer, entries=False)
+        assert (view["state"], view["reason"]) == ("sealed", None)
+
+
+async def test_what_was_taken_back_was_whole(tmp_path: Path) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        transfer = await sealed(it, a, b)
+        await b.wire.sever()
+        await a.wire.sever()
+        root = (await a.desk.transfer("out", transfer, entries=False))["root"]
+        view = await a.desk.recall(ANNA, transfer, "")
+        assert view["state"] == "recalling"
+        assert (view["bytes_done"], view["root"]) == (view["bytes"], root)
+        with b.station.store.write() as tx:
+            held = '{"code":"seal-broken","text":"x","since":""}'
+            transfers.update(tx, transfer, held=held)
+        view = await b.desk.discard(ANNA, transfer)
+        assert (view["bytes_done"], view["root"], view["held"]) == (view["bytes"], root, None)
 
 
 async def test_what_was_cancelled_and_sealed_can_be_recalled_by_hand(tmp_path: Path) -> None:

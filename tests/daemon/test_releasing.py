@@ -22,6 +22,7 @@ from medp2p.errors import (
     CheckRefusedError,
     ConflictError,
     NotFoundError,
+    ReleaseError,
     SealBrokenError,
     UsageError,
 )
@@ -454,6 +455,26 @@ async def test_a_bug_in_one_release_ends_no_other(
         assert json.loads(str(b.row(first).held))["code"] == "bug"  # type: ignore[union-attr]
         assert b.station.bugs == 1
         b.station.own_bugs = 0  # this one was asked for
+
+
+async def test_rules_are_places_outside_the_home(tmp_path: Path) -> None:
+    async with pair_of(tmp_path) as (_, _, b):
+        (tmp_path / "link").symlink_to(b.home.path)
+        for place in (b.home.path, b.home.vault, tmp_path / "link" / "keys"):
+            with pytest.raises(ReleaseError, match="home"):
+                await b.set("a", release=f"folder:{place}")
+        assert "release" not in (await b.desk.peer("a"))["settings"]
+
+
+async def test_a_rule_that_cannot_release_says_why(tmp_path: Path) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        (tmp_path / "file").write_bytes(b"")
+        await b.set("a", release=f"folder:{tmp_path}/file/in")
+        transfer = await a.send("b", study(it))
+        await until(lambda: b.row(transfer) and b.row(transfer).held)  # type: ignore[union-attr]
+        held = (await b.desk.transfer("in", transfer, entries=False))["held"]
+        assert held["code"] == "release"
+        assert held["text"].startswith("the release by rule failed: the folder to release into")
 
 
 async def test_targets_are_places_outside_the_home(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -222,6 +223,60 @@ def test_a_short_command_loads_nothing_heavy(medp2p: Medp2p, served: Served) -> 
     heavy = {"trio", "pydicom", "starlette", "hypercorn", "rich", "cryptography", "blake3"}
     late = {"http.client", "email.parser", "ssl", "logging"}  # milliseconds each
     assert not loaded & (heavy | late | {"msgspec", "medp2p.daemon", "medp2p.vault"})
+
+
+def shell(home: Path, line: str) -> subprocess.CompletedProcess[str]:
+    words = f"{shlex.quote(sys.executable)} -m medp2p {line}"
+    return subprocess.run(
+        ["sh", "-c", words], env=environment(home), capture_output=True, text=True, timeout=60
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("status <&-", 0),
+        ("status >&-", 0),
+        ("status --json >&- 2>&-", 0),
+        ("send b x <&-", 2),
+        ("send b x --expect-from - <&-", 2),
+        ("peers show nobody >&- 2>&-", 8),
+    ],
+)
+def test_a_command_without_some_of_its_streams(
+    medp2p: Medp2p, served: Served, line: str, code: int
+) -> None:
+    done = shell(medp2p.home, line)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux only")
+@pytest.mark.parametrize("line", ["status", "status --json", "--help", "--version"])
+def test_an_output_that_cannot_be_written(medp2p: Medp2p, served: Served, line: str) -> None:
+    done = shell(medp2p.home, f"{line} >/dev/full")
+    assert done.returncode == 1
+    assert done.stderr.startswith("medp2p: error: the output cannot be written: No space left")
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+def test_what_is_no_text_is_said_so(medp2p: Medp2p, served: Served) -> None:
+    done = shell(medp2p.home, "peers set b phone=$(printf 'caf\\351')")
+    assert done.returncode == 2
+    assert "no text in UTF-8" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [("send", "b", ""), ("send", "b", "x", ""), ("inbox", "release", "s", "--to", "")]
+)
+def test_an_empty_path_is_not_the_current_folder(
+    medp2p: Medp2p, served: Served, words: tuple[str, ...]
+) -> None:
+    done = medp2p(*words, *(("--yes",) if words[0] == "send" else ()))
+    assert done.code == 2
+    assert "a path is empty" in done.err
+    assert served.desk.acts == []
 
 
 def test_status_takes_less_than_half_a_second(medp2p: Medp2p, served: Served) -> None:

@@ -80,11 +80,11 @@ def test_a_folder_to_release_to_is_made_absolute(
     for given, kept in (
         ("folder:in", f"folder:{tmp_path}/in"),
         ("folder:~/in", "folder:/home/anna/in"),
-        ("folder:", "folder:"),
         ("manual", "manual"),
     ):
         done = medp2p("peers", "set", "b", f"release={given}", "--json", HOME="/home/anna")
         assert done.json["settings"]["release"] == kept
+    assert medp2p("peers", "set", "b", "release=folder:").code == 2
 
 
 def test_nearby(medp2p: Medp2p, served: Served) -> None:

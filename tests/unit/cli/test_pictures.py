@@ -78,7 +78,9 @@ def test_without_a_folder_nobody_looks(medp2p: Medp2p, shown: Served, tmp_path: 
         assert done.code == 2
         assert "--to" in done.err
     (tmp_path / "file").write_text("")
-    assert medp2p("inbox", "preview", "s", "--to", str(tmp_path / "file")).code == 2
+    assert medp2p("inbox", "preview", "s", "--to", str(tmp_path / "file")).code == 1
+    for place in ("", str(medp2p.home), str(medp2p.home / "vault" / "in")):
+        assert medp2p("inbox", "preview", "s", "--to", place).code == 2
     assert "previews" not in [act for act, _ in shown.desk.acts]
 
 

@@ -1,9 +1,11 @@
 """The verbs that take back, answer, prove, and check a proof."""
 
+import errno
 import json
+import os
 import stat
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -56,7 +58,8 @@ def test_recall(medp2p: Medp2p, served: Served, state: str, said: str) -> None:
 def test_an_answer_is_a_decision_with_a_name(medp2p: Medp2p, served: Served) -> None:
     row = transfer_json(GOT, "in", "b", "released")
     served.desk.transfers_by_id[GOT] = row
-    assert medp2p("inbox", "answer", "s").code == 2
+    for words in ((), ("--destroyed", "--kept"), ("--kept", "--destroyed")):
+        assert medp2p("inbox", "answer", "s", *words).code == 2
     assert row["state"] == "released"
     done = medp2p("inbox", "answer", "s", "--destroyed", "--by", "Dr. B")
     assert done.out == f"answered {GOT}: destroyed\n"
@@ -86,6 +89,33 @@ def test_a_proof_is_written_once_and_for_this_account_only(
     assert again.code == 2
     assert "nothing is overwritten" in again.err
     assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("where", ["", "home/vault/p.json"])
+def test_a_proof_is_not_written_just_anywhere(
+    medp2p: Medp2p, served: Served, tmp_path: Path, where: str
+) -> None:
+    """It may hold patient data, which lies in the home sealed only."""
+    served.desk.transfers_by_id[SENT] = transfer_json(SENT, "out", "b", "sealed")
+    file = where and str(medp2p.home / where.removeprefix("home/"))
+    (medp2p.home / "vault").mkdir(parents=True, exist_ok=True)
+    assert medp2p("outbox", "show", "t", "--proof", file, "--with-label").code == 2
+    assert list((medp2p.home / "vault").iterdir()) == []
+
+
+def test_a_proof_that_does_not_fit_leaves_no_file(
+    medp2p: Medp2p, served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served.desk.transfers_by_id[SENT] = transfer_json(SENT, "out", "b", "sealed")
+
+    def full(descriptor: int, mode: str) -> IO[bytes]:
+        os.close(descriptor)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("medp2p.cli.places.open", full, raising=False)
+    done = medp2p("outbox", "show", "t", "--proof", str(tmp_path / "p.json"), "--json")
+    assert (done.code, done.json["error"]["code"]) == (1, "output")
+    assert not (tmp_path / "p.json").exists()
 
 
 def test_a_proof_is_checked_without_home_or_daemon(medp2p: Medp2p, tmp_path: Path) -> None:

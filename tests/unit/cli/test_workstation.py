@@ -216,22 +216,31 @@ def test_keys_that_are_a_link(made: Medp2p, tmp_path: Path) -> None:
 # --- the rest -----------------------------------------------------------------------------
 
 
-def test_the_home_of_a_command_is_the_daemon_s(
+def test_the_home_is_chosen_by_option_then_environment_then_account(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    for chosen, env in (
-        ("x", {}),
-        ("link", {}),
-        (None, {"MEDP2P_HOME": "y"}),
-        ("x", {"MEDP2P_HOME": "y"}),
-        ("", {"MEDP2P_HOME": "~/z"}),
-        (None, {"MEDP2P_HOME": ""}),
-        (None, {}),
+    for chosen, env, home in (
+        ("x", {"MEDP2P_HOME": "y"}, tmp_path / "x"),
+        ("link", {}, tmp_path / "real"),
+        (None, {"MEDP2P_HOME": "y"}, tmp_path / "y"),
+        (None, {"MEDP2P_HOME": "~/z"}, Path.home().resolve() / "z"),
+        (None, {"MEDP2P_HOME": ""}, default_home()),
+        (None, {}, default_home()),
     ):
-        assert home_path(chosen, env) == default_home(chosen, env)
+        assert home_path(chosen, env) == home
     assert Home(tmp_path).socket == tmp_path / SOCKET
+
+
+@pytest.mark.parametrize("words", [("--home", "", "wipe", "--yes"), ("wipe", "--yes", "--home=")])
+def test_an_empty_home_is_no_home(medp2p: Medp2p, words: tuple[str, ...]) -> None:
+    """An unset variable in a script must not erase the home that is there."""
+    assert medp2p("init").code == 0
+    done = medp2p(*words)
+    assert done.code == 2
+    assert "names no folder" in done.err
+    assert medp2p("id").code == 0
 
 
 @pytest.fixture

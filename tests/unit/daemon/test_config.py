@@ -140,7 +140,7 @@ def test_a_command_as_a_table_and_as_words(path: Path) -> None:
         ("compression = true", '\'compression\' must be "auto" or "off"'),
         ("compression = 'on'", '\'compression\' must be "auto" or "off"'),
         ("listen = 17820", "'listen' must be text"),
-        ('listen = "10.0.0.1:99999"', "'listen' is port 99999"),
+        ('listen = "10.0.0.1:99999"', "'listen' is no place to listen: port 99999"),
         ('name = ""', "'name' must not be empty"),
         ("name = 5", "'name' must be text"),
         ("name = ", "not TOML"),

@@ -151,16 +151,9 @@ def test_a_crash_at_any_moment_of_init_is_told_as_such(
     pytest.fail("init never ended")
 
 
-def test_home_is_chosen_by_option_then_environment_then_account(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    env = {"MEDP2P_HOME": str(tmp_path / "env")}
-    assert default_home(str(tmp_path / "cli"), env) == tmp_path / "cli"
-    assert default_home(None, env) == tmp_path / "env"
+def test_the_default_home_is_the_account_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    assert default_home(None, {}) == tmp_path / "medp2p"
-    monkeypatch.chdir(tmp_path)
-    assert default_home("x", {}) == tmp_path / "x"
+    assert default_home() == tmp_path / "medp2p"
 
 
 def test_no_home(tmp_path: Path) -> None:

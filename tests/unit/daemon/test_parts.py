@@ -60,7 +60,7 @@ def codes(part: Part) -> list[str]:
         (("*.txt",), ["d", "d/a.dcm", "d/e", "d/e/c.dcm"]),
         (("e",), ["d", "d/a.dcm", "d/b.txt"]),
         (("d/e/",), ["d", "d/a.dcm", "d/b.txt"]),
-        (("?.dcm", "[b]*"), ["d", "d/e"]),
+        (("a.dcm", "[b]*"), ["d", "d/e", "d/e/c.dcm"]),
         (("A.DCM", "nothing"), ["d", "d/a.dcm", "d/b.txt", "d/e", "d/e/c.dcm"]),
     ],
 )
@@ -76,6 +76,18 @@ def test_patterns_leave_files_and_whole_folders_out(
         assert kept.inode[number] == found.entries.index(entry)
     named = {item.path.decode() for item in kept.skipped}
     assert ("d/e/link" in named) is ("d/e" in left)
+
+
+@pytest.mark.parametrize("patterns", [(), ("nothing",)])
+def test_folders_alone_are_an_error(patterns: tuple[str, ...]) -> None:
+    with pytest.raises(SourceError, match="no files"):
+        without(scan_of("d/", "d/e/"), patterns)
+
+
+@pytest.mark.parametrize("patterns", [("*.dcm",), ("?.dcm", "[x]*")])
+def test_nothing_but_folders_left_is_an_error(patterns: tuple[str, ...]) -> None:
+    with pytest.raises(SourceError, match="nothing is left"):
+        without(scan_of("d/", "d/a.dcm"), patterns)
 
 
 def test_nothing_left_is_an_error() -> None:
