@@ -100,7 +100,11 @@ def decline(tx: Tx, station: Station, actor: Actor, prefix: str, reason: str) ->
     if row.state is State.DECLINED:
         return row
     if row.state is not State.OFFERED:
-        raise ConflictError(f"transfer {row.id} is {row.state.value}; nothing to decline")
+        erase = f"`medp2p inbox discard {short_id(row.id)}` erases it"
+        raise ConflictError(
+            f"transfer {row.id} is {row.state.value}; nothing to decline",
+            hint=None if row.state in ENDED else erase,
+        )
     _state_and_end(tx, station, actor, row, State.DECLINED, "declined", "decline", reason)
     return row
 
@@ -115,7 +119,14 @@ def discard(tx: Tx, station: Station, actor: Actor, prefix: str) -> TransferRow:
     if row.state is State.DISCARDED:
         return row
     if row.state in ENDED or row.state in (State.OFFERED, State.RELEASING):
-        raise ConflictError(f"transfer {row.id} is {row.state.value}; nothing to discard")
+        hints = {
+            State.OFFERED: f"`medp2p inbox decline {short_id(row.id)}` refuses it",
+            State.RELEASING: "discard it when that is over",
+        }
+        raise ConflictError(
+            f"transfer {row.id} is {row.state.value}; nothing to discard",
+            hint=hints.get(row.state),
+        )
     _state_and_end(tx, station, actor, row, State.DISCARDED, "discarded", "discard", "")
     return row
 

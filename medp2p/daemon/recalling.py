@@ -325,6 +325,10 @@ def answer(
     if len(name) > limits.MAX_TOLD_CHARS or not name.isprintable():
         raise UsageError(f"a name has {limits.MAX_TOLD_CHARS} printable characters at most")
     if not is_asked(row) or row.state in ENDED:
+        said = [fact.kind for fact in facts.of_transfer(tx, row.id)]
+        answers = [kind for kind in said if kind in ("destroyed", "kept")]
+        if answers:
+            raise ConflictError(f"transfer {row.id} was answered already: {answers[-1]}")
         raise ConflictError(f"nobody has asked to destroy transfer {row.id}")
     if row.state is State.RELEASING:
         raise ConflictError(f"transfer {row.id} is being released; answer when that is over")

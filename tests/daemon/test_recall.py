@@ -144,7 +144,7 @@ async def test_after_the_release_a_person_is_asked_and_destroys(tmp_path: Path) 
         assert (await details(a, "out", transfer))["destroyed"] == {"by": "Dr. B"}
         assert (await b.desk.status())["destroy_asked"] == 0
         assert all(alarm["acknowledged"] for alarm in await b.desk.alarms())
-        with pytest.raises(ConflictError):
+        with pytest.raises(ConflictError, match="answered already: destroyed"):
             await b.desk.answer(ANNA, transfer, True, "")
 
 

@@ -181,6 +181,20 @@ async def test_declined_with_a_reason(tmp_path: Path, away: bool) -> None:
             assert b"wrong patient" not in side.home.store.read_bytes()
 
 
+async def test_who_takes_the_wrong_verb_is_told_the_right_one(tmp_path: Path) -> None:
+    async with pair_of(tmp_path, accept="ask") as (it, a, b):
+        transfer = await a.send("b", it.source("study", {"x": b"x"}))
+        await b.until(transfer, State.OFFERED)
+        with pytest.raises(ConflictError, match="nothing to discard") as caught:
+            await b.desk.discard(ANNA, transfer)
+        assert "inbox decline" in str(caught.value.hint)
+        await b.desk.accept(ANNA, transfer)
+        await b.until(transfer, State.SEALED)
+        with pytest.raises(ConflictError, match="nothing to decline") as caught:
+            await b.desk.decline(ANNA, transfer, "")
+        assert "inbox discard" in str(caught.value.hint)
+
+
 async def test_declining_many_does_not_slow_down_what_follows(tmp_path: Path) -> None:
     async with pair_of(tmp_path, accept="ask") as (it, a, b):
         study = it.source("study", {"x": b"x"})
