@@ -1,6 +1,7 @@
 """Two workstations and what people decide, all by clicking: nothing is typed but a folder."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -168,6 +169,11 @@ def test_recall_after_the_release_asks_a_person(
     press(theirs, transfer, "Answer", "waiting")
     dialog(theirs).get_by_label(words).check()
     dialog(theirs).get_by_label("Who says so").fill("Dr. Köhler")
+    if words == "destroyed":
+        viewer.faults.expect(409)
+        dialog(theirs).get_by_role("button", name="Answer", exact=True).click()
+        expect(dialog(theirs).get_by_role("alert")).to_contain_text("still there")
+        shutil.rmtree(tmp_path / "out")
     confirm(theirs, "Answer")
     gone(theirs, transfer, "waiting")
     if fact == "recalled":

@@ -1,5 +1,6 @@
 """Taking back, proving and sending again, with real daemons and the command line only."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,8 @@ def test_recalled_before_and_after_the_release(
     wait_until(lambda: ward.cli("status").ok().document["destroy_asked"] == 1)
     assert ward.row("inbox", after)["held"]["code"] == "destroy-asked"
     ward.restart()
+    assert ward.cli("inbox", "answer", after, "--destroyed", "--by", "Dr. B").code == 1
+    shutil.rmtree(tmp_path / "out")
     ward.cli("inbox", "answer", after, "--destroyed", "--by", "Dr. B").ok()
     ct.wait_state("outbox", after, "recalled")
     wait_until(lambda: facts(ct, "outbox", after)[-1] == "recalled")
