@@ -46,6 +46,22 @@ class Command(click.Group):
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
+        try:
+            code = self._run(words, extra)
+        except BrokenPipeError:
+            _discard_output()  # whoever read it has gone
+            code = 1
+        except OSError as error:
+            if error.filename is not None or error.errno not in _UNWRITABLE:
+                raise  # a file of ours, not a stream
+            _discard_output()
+            what = f"the output cannot be written: {error.strerror}"
+            hint = "what was asked for may be done; look before it is asked for again"
+            code = report(OutputError(what, hint=hint), as_json=False)
+        sys.exit(code)
+
+    def _run(self, words: list[str], extra: dict[str, Any]) -> int:
+        """Run the command and print its error, if any; return the exit code."""
         extra["standalone_mode"] = False
         try:
             code = super().main(words, prog_name="medp2p", **extra)
@@ -59,17 +75,7 @@ class Command(click.Group):
             code = report(error, as_json=wants_json(words))
         except (click.Abort, KeyboardInterrupt):
             code = 130
-        except BrokenPipeError:
-            _discard_output()  # whoever read it has gone
-            code = 1
-        except OSError as error:
-            if error.filename is not None or error.errno not in _UNWRITABLE:
-                raise
-            _discard_output()
-            what = f"the output cannot be written: {error.strerror}"
-            hint = "what was asked for may be done; look before it is asked for again"
-            code = report(OutputError(what, hint=hint), as_json=False)
-        sys.exit(code if isinstance(code, int) else 0)
+        return code if isinstance(code, int) else 0
 
 
 def _open_streams() -> None:

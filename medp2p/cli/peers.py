@@ -1,13 +1,12 @@
 """The verbs about other workstations: pair, nearby, peers."""
 
-import os
 from collections.abc import Iterator
 
 import click
 
 from medp2p.cli.completion import peer_names
 from medp2p.cli.follow import changes
-from medp2p.cli.places import absolute
+from medp2p.cli.paths import absolute_target
 from medp2p.cli.session import Session, home_option, json_option, on_terminal, read_line, verb
 from medp2p.cli.show import Json, columns, peer_fields, safe, verified, when
 from medp2p.errors import NoDaemonError, PairingError, UsageError
@@ -225,8 +224,7 @@ def _setting(text: str) -> tuple[str, str]:
     if not equals or not key:
         raise UsageError(f"not a setting: {text}", hint="write KEY=VALUE")
     if key == "release" and value.startswith("folder:"):
-        folder = os.path.expanduser(value.removeprefix("folder:"))
-        value = f"folder:{os.path.abspath(os.fsdecode(absolute(folder)))}"
+        value = absolute_target(value)
     return key, value
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from medp2p.cli.completion import transfer_ids
-from medp2p.cli.places import clear_place, write_new
+from medp2p.cli.paths import clear_place, write_new
 from medp2p.cli.session import Session, verb
 from medp2p.cli.show import Json, columns, safe
 from medp2p.errors import OutputError, UsageError

@@ -1,7 +1,6 @@
 """The verbs that take a transfer back, answer such a request, and show what was signed."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import click
 
 from medp2p import limits
 from medp2p.cli.completion import transfer_ids
-from medp2p.cli.places import clear_place, write_new
+from medp2p.cli.paths import clear_place, write_new
 from medp2p.cli.session import Session, verb
 from medp2p.cli.show import Json, fields, reason, safe, when
 from medp2p.errors import UsageError
@@ -63,7 +62,8 @@ def write_proof(session: Session, transfer: str, file: str, *, label: bool) -> N
     """Write the signed facts of a transfer to a new file.
 
     Raises:
-        UsageError: The file is there already, or would lie in the home.
+        UsageError: The file is there already.
+        ReleaseError: It would lie in the home.
         OutputError: It cannot be written.
     """
     place = clear_place(session, file)
@@ -81,7 +81,7 @@ def write_proof(session: Session, transfer: str, file: str, *, label: bool) -> N
         session.note(
             f"left out: {left_out} facts in which a person gave a reason; --with-label has them"
         )
-    found = {"proof": os.path.abspath(place), "id": proof["transfer"], "left_out": left_out}
+    found = {"proof": place, "id": proof["transfer"], "left_out": left_out}
     session.result(found, lambda: f"wrote {safe(found['proof'])}")
 
 

@@ -1,6 +1,5 @@
 """The verbs around a release: accept with a target, release, released, targets."""
 
-import os
 import re
 from typing import Any
 
@@ -9,7 +8,7 @@ import click
 from medp2p.cli.completion import transfer_ids
 from medp2p.cli.expect import expectations_of
 from medp2p.cli.label import label_text
-from medp2p.cli.places import absolute
+from medp2p.cli.paths import absolute_target, expanded
 from medp2p.cli.session import Session, home_option, json_option, verb
 from medp2p.cli.show import Json, columns, safe, when
 from medp2p.control.client import to_b64
@@ -95,7 +94,7 @@ def inbox_release(
         raise UsageError("either --to or --target")
     body: dict[str, Any] = {} if target is None else {"target": target}
     if folder is not None:
-        body["to_b64"] = to_b64(absolute(os.path.expanduser(folder)))
+        body["to_b64"] = to_b64(expanded(folder))
     given = {
         "expect_patient": expect_patient,
         "expect_birth_date": expect_birth_date,
@@ -186,7 +185,7 @@ def targets_list(session: Session) -> None:
 @verb
 def targets_add(session: Session, name: str, target: str) -> None:
     """Give a folder to release into a name."""
-    row = session.client.post("targets", body={"name": name, "target": target})
+    row = session.client.post("targets", body={"name": name, "target": absolute_target(target)})
     session.result(row, lambda: f"added {safe(row['name'])}: {safe(row['target'])}")
 
 

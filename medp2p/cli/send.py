@@ -8,7 +8,7 @@ from medp2p.cli.completion import peer_names, transfer_ids
 from medp2p.cli.confirm import ask, ask_label, ask_purpose, show_part, show_skipped
 from medp2p.cli.expect import confirmation_of, expect_options, wish_options, wishes_of
 from medp2p.cli.follow import transfer_changes
-from medp2p.cli.places import absolute
+from medp2p.cli.paths import absolute
 from medp2p.cli.progress import Progress
 from medp2p.cli.session import Session, on_terminal, verb
 from medp2p.cli.show import Json, is_over, reason, safe

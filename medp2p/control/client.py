@@ -148,7 +148,7 @@ class _Exchange:
         """Send a request and return the status of its answer."""
         headers = [("Host", "localhost")]  # which the API's guard wants to hear
         if data is not None:
-            headers += ("Content-Type", "application/json"), ("Content-Length", str(len(data)))
+            headers += [("Content-Type", "application/json"), ("Content-Length", str(len(data)))]
         request = h11.Request(method=method, target=target, headers=headers)
         parts = (request, h11.Data(data or b""), h11.EndOfMessage())
         self._socket = self._connected()

@@ -1,4 +1,4 @@
-"""Where the home of a command lies. Standard library only, unless the default is asked for."""
+"""Where the home of a command lies. Imports nothing heavy, unless the default is asked for."""
 
 import os
 from collections.abc import Mapping

@@ -39,14 +39,18 @@ class Home:
         real = os.fsencode(os.path.realpath(path))
         return os.path.commonpath([real, home]) == home
 
-    def refuse_release(self, folder: bytes | str) -> None:
-        """Clear images must not lie in the home, whatever links lead there. Blocks.
+    def refuse_clear(self, path: bytes | str) -> None:
+        """Nothing may lie in clear in the home, whatever links lead there. Blocks.
+
+        Args:
+            path: Absolute; another one is refused elsewhere.
 
         Raises:
-            ReleaseError: They would.
+            ReleaseError: It leads into the home.
         """
-        if self.holds(folder):
-            raise ReleaseError("the home itself is no place to release into")
+        raw = os.fsencode(path)
+        if os.path.isabs(raw) and b"\0" not in raw and self.holds(raw):
+            raise ReleaseError("nothing may lie in clear in the home", hint="name another place")
 
     def folders(self) -> frozenset[tuple[int, int]]:
         """Return device and inode of the home and its folders, which other names may lead to."""

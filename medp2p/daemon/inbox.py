@@ -100,11 +100,7 @@ def decline(tx: Tx, station: Station, actor: Actor, prefix: str, reason: str) ->
     if row.state is State.DECLINED:
         return row
     if row.state is not State.OFFERED:
-        erase = f"`medp2p inbox discard {short_id(row.id)}` erases it"
-        raise ConflictError(
-            f"transfer {row.id} is {row.state.value}; nothing to decline",
-            hint=None if row.state in ENDED else erase,
-        )
+        raise _no_use(row, "decline")
     _state_and_end(tx, station, actor, row, State.DECLINED, "declined", "decline", reason)
     return row
 
@@ -119,16 +115,22 @@ def discard(tx: Tx, station: Station, actor: Actor, prefix: str) -> TransferRow:
     if row.state is State.DISCARDED:
         return row
     if row.state in ENDED or row.state in (State.OFFERED, State.RELEASING):
-        hints = {
-            State.OFFERED: f"`medp2p inbox decline {short_id(row.id)}` refuses it",
-            State.RELEASING: "discard it when that is over",
-        }
-        raise ConflictError(
-            f"transfer {row.id} is {row.state.value}; nothing to discard",
-            hint=hints.get(row.state),
-        )
+        raise _no_use(row, "discard")
     _state_and_end(tx, station, actor, row, State.DISCARDED, "discarded", "discard", "")
     return row
+
+
+def _no_use(row: TransferRow, verb: str) -> ConflictError:
+    """Return an error that says which verb fits a transfer in place of another one."""
+    discard = f"`medp2p inbox discard {short_id(row.id)}` erases it"
+    hints = {
+        State.OFFERED: f"`medp2p inbox decline {short_id(row.id)}` refuses it",
+        State.RELEASING: f"{discard} when that is over",
+    }
+    return ConflictError(
+        f"transfer {row.id} is {row.state.value}; nothing to {verb}",
+        hint=None if row.state in ENDED else hints.get(row.state, discard),
+    )
 
 
 def _state_and_end(

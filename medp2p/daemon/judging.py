@@ -58,6 +58,8 @@ def order_of(tx: Tx, given: dict[str, Any]) -> Order:
         raise UsageError("a release goes to a folder or to a named target")
     if named is not None:
         target = os.fsencode(targets.get(tx, named).target.removeprefix("folder:"))
+    if b"\0" in (target or b""):
+        raise UsageError("no path holds a NUL")
     allow = list(given.get("allow") or [])
     for code in allow:
         if code != checking.LABEL_DIFFERS:

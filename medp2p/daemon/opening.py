@@ -163,7 +163,7 @@ async def release(
             over the staged folder refuses it; audited.
         ReleaseError, IntegrityError, NoSpaceError: With the reason.
     """
-    await trio.to_thread.run_sync(station.home.refuse_release, order.target)
+    await trio.to_thread.run_sync(station.home.refuse_clear, order.target)
     wanted = await station.read(transfers.find, prefix, Direction.IN)
     await checking.settled(station, wanted.id)
     found = await station.read(sealed, station, wanted.id)

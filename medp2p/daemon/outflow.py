@@ -10,6 +10,7 @@ import trio
 
 from medp2p import digest, limits
 from medp2p.daemon.compressing import Pace
+from medp2p.daemon.groups import one_error
 from medp2p.daemon.packing import ChunkPacking, Packed, Room, rooms
 from medp2p.daemon.scheduler import ChunkScheduler
 from medp2p.daemon.station import Station
@@ -149,14 +150,15 @@ class Outflow:
                 await self._send_group(group, room)
             spare.append(room)
 
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(work, first)
+        with one_error():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(work, first)
 
     async def _reserve(self, scheduler: ChunkScheduler) -> list[_Job]:
         """Take the next few chunks, and a place for each: as many as the link has room for now."""
-        group: list[_Job] = []
         if not scheduler.left:
-            return group
+            return []
+        group: list[_Job] = []
         self._packing.pace.waits(trio.current_time())
         alone = not self._packing.pace.on  # one thread reads, seals and sends: see _pump
         most = await self.link.wait_places(alone=alone)
@@ -199,11 +201,12 @@ class Outflow:
         """Keep why a chunk could not be sent, and tell the peer in its place.
 
         The first one's message is the last that leaves. A file that cannot be read just now ends
-        the link, not the transfer: it is tried again.
+        the link, not the transfer: it is tried again. After a cancel an Abort was said already.
         """
-        first, self.failure = self.failure is None, self.failure or error
-        abort = _abort(error)
-        if first and not isinstance(error, SourceError) and self.link.conversation.may_send(abort):
+        if self.failure is not None:
+            return
+        self.failure, abort = error, _abort(error)
+        if not isinstance(error, SourceError) and self.link.conversation.may_send(abort):
             slot.fail(abort)
 
     def _prepare(self, group: list[_Job], room: Room) -> tuple[list[_Done], MedP2PError | None]:
@@ -270,7 +273,7 @@ class Outflow:
             live.count(header)
 
     async def _journal(self) -> None:
-        """Keep what was hashed; nothing more is read meanwhile, so that a crash costs no more."""
+        """Keep what was hashed. No new group begins meanwhile, so that a crash costs no more."""
         async with self._journalling:
             if pairs := list(self._hashed):
                 await self.station.write(journal.put_sent, self.transfer, pairs)

@@ -160,9 +160,10 @@ def without(found: Scan, patterns: Sequence[str]) -> Scan:
         item for item in found.skipped
         if item.path.rpartition(b"/")[0] not in out and not _is_named(item.path, patterns)
     )  # fmt: skip
-    if not any(found.entries[number].kind is Kind.FILE for number in kept):
+    left = found.only(kept, skipped)
+    if not left.files:
         raise SourceError("nothing is left of the selection", hint="look at the --exclude patterns")
-    return found.only(kept, skipped)
+    return left
 
 
 def _is_named(path: bytes, patterns: Sequence[str]) -> bool:

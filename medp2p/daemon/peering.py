@@ -1,5 +1,7 @@
 """Pins made and changed by hand: add, set, verify, remove. Each audited in its transaction."""
 
+import trio
+
 from medp2p.daemon import endings, policy, releasing
 from medp2p.daemon.address import format_address, parse_address
 from medp2p.daemon.station import Station
@@ -72,13 +74,13 @@ class Peering:
             ConfigError, UsageError: One cannot be understood.
             ReleaseError: The folder to release into lies in the home.
         """
+        kind, _, folder = settings.get("release", "").partition(":")
+        if kind == "folder":
+            await trio.to_thread.run_sync(self._station.home.refuse_clear, folder)
 
         def change(tx: Tx) -> PeerRow:
             row = peers.get(tx, name)
             new = policy.change(row.settings, row.addresses, settings)
-            kind, _, folder = new.settings.get("release", "").partition(":")
-            if kind == "folder":
-                self._station.home.refuse_release(folder)
             fresh = peers.update(tx, name, settings=new.settings, addresses=new.addresses)
             if row.settings.get("release") != fresh.settings.get("release"):
                 releasing.note_rule(tx, row.noise_key, self._station.now_ms())

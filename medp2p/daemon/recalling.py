@@ -303,6 +303,21 @@ def count_asked(tx: Tx) -> int:
     return sum(is_asked(row) for row in transfers.held(tx, limits.MAX_LISTED))
 
 
+def refuse_unasked(tx: Tx, row: TransferRow) -> None:
+    """Refuse an answer that nobody waits for.
+
+    Raises:
+        ConflictError: Nobody has asked, it was answered already, or a release is under way.
+    """
+    if not is_asked(row) or row.state in ENDED:
+        kinds = [fact.kind for fact in facts.of_transfer(tx, row.id)]
+        if said := [kind for kind in kinds if kind in ("destroyed", "kept")]:
+            raise ConflictError(f"transfer {row.id} was answered already: {said[-1]}")
+        raise ConflictError(f"nobody has asked to destroy transfer {row.id}")
+    if row.state is State.RELEASING:
+        raise ConflictError(f"transfer {row.id} is being released; answer when that is over")
+
+
 def answer(
     tx: Tx, station: Station, actor: Actor, prefix: str, *, destroyed: bool, by: str
 ) -> TransferRow:
@@ -317,21 +332,14 @@ def answer(
         by: Who says so; "" for the account of the actor.
 
     Raises:
-        ConflictError: Nobody has asked, or a release is under way.
+        ConflictError: As refuse_unasked.
         UsageError: The name is too long, or cannot be printed.
     """
     row = transfers.find(tx, prefix, Direction.IN)
     name = by.strip() or actor.operator or actor.os_user or actor.via
     if len(name) > limits.MAX_TOLD_CHARS or not name.isprintable():
         raise UsageError(f"a name has {limits.MAX_TOLD_CHARS} printable characters at most")
-    if not is_asked(row) or row.state in ENDED:
-        said = [fact.kind for fact in facts.of_transfer(tx, row.id)]
-        answers = [kind for kind in said if kind in ("destroyed", "kept")]
-        if answers:
-            raise ConflictError(f"transfer {row.id} was answered already: {answers[-1]}")
-        raise ConflictError(f"nobody has asked to destroy transfer {row.id}")
-    if row.state is State.RELEASING:
-        raise ConflictError(f"transfer {row.id} is being released; answer when that is over")
+    refuse_unasked(tx, row)
     fact = "destroyed" if destroyed else "kept"
     statements.queue_fact(tx, station, row, fact, {"by": name})
     transfers.update(tx, row.id, held=None, updated_ms=station.now_ms())

@@ -152,7 +152,8 @@ async def _release(
         except _OvertakenError:
             why = None  # the next round takes it as it is then
         except (ReleaseError, NoSpaceError) as error:
-            why = error.code, f"{failed}: {error.text}"  # which names no file
+            # Whose texts name no file of a transfer: held lies in the store in clear.
+            why = error.code, f"{failed}: {error.text}"
         except MedP2PError as error:
             why = error.code, failed
 

@@ -32,7 +32,7 @@ def add(tx: Tx, station: Station, actor: Actor, name: str, target: str) -> Json:
     place = policy.parse_setting("release", target)
     if not place.startswith("folder:"):
         raise UsageError("a target is folder:DIR")
-    station.home.refuse_release(place.removeprefix("folder:"))
+    station.home.refuse_clear(place.removeprefix("folder:"))
     row = TargetRow(
         name=name,
         target=place,

@@ -6,14 +6,15 @@ back keeps nothing. The sealed transfer stays, so a clock that runs ahead loses 
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import TypeVar
 
 import msgspec
 import trio
 
 from medp2p import limits
-from medp2p.daemon import endings, papers
+from medp2p.daemon import endings, papers, recalling
 from medp2p.daemon.station import RULE, Station
 from medp2p.errors import ConflictError, MedP2PError, SealBrokenError, VaultLockedError
 from medp2p.model import Direction
@@ -24,6 +25,8 @@ from medp2p.vault.store import Tx
 from medp2p.vault.withdrawal import Kept, Withdrawn, is_there, withdraw
 
 log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 Json = dict[str, object]
 
@@ -149,52 +152,45 @@ async def look_after(station: Station) -> None:
 async def _look(station: Station) -> dict[int, int]:
     """Find out which folders are gone: their numbers, and when each was released."""
 
-    def look() -> dict[int, int]:
+    def look(gone: dict[int, int]) -> None:
         with station.store.read() as tx:
             rows = [(row, _folder(tx, station, row)) for row in releases.there(tx)]
-        gone = {}
         for row, folder in rows:
             # What waits for its time is looked for again then: it may lie on a mount that is away.
             if folder is None or (row.until_ms is not None and row.over is None):
                 continue
-            try:
-                if not is_there(folder):
-                    gone[row.number] = row.released_ms
-            except MedP2PError:
-                continue  # a mount that is away, say
-        return gone
+            if _is_there(folder) is False:
+                gone[row.number] = row.released_ms
 
-    with trio.move_on_after(limits.RELEASED_LOOK_SECONDS):  # a dead mount holds nobody up
-        return await trio.to_thread.run_sync(
-            look, limiter=station.walk_limiter, abandon_on_cancel=True
-        )
-    return {}
+    return await _found(station, look)
 
 
 async def check_destroyed(station: Station, prefix: str) -> None:
-    """Refuse to sign that all is destroyed while a folder that was released is there.
+    """Refuse to sign that all is destroyed while a folder that was released can be seen.
 
     Args:
         station: Ours.
         prefix: Of the transfer.
 
     Raises:
-        ConflictError: One is. What cannot be looked at, on a drive that is away, is not.
+        ConflictError: One is there, or recalling.refuse_unasked.
         NotFoundError: There is no such transfer.
     """
 
-    def look() -> list[bytes]:
-        with station.store.read() as tx:
-            transfer = transfers.find(tx, prefix, Direction.IN).id
-            rows = [row for row in releases.there(tx) if row.transfer == transfer]
-            folders = [_folder(tx, station, row) for row in rows]
-        return [folder for folder in folders if folder is not None and _is_surely_there(folder)]
+    def ask(tx: Tx) -> list[bytes | None]:
+        transfer = transfers.find(tx, prefix, Direction.IN)
+        recalling.refuse_unasked(tx, transfer)
+        rows = [row for row in releases.there(tx) if row.transfer == transfer.id]
+        return [_folder(tx, station, row) for row in rows]
 
-    found: list[bytes] = []
-    with trio.move_on_after(limits.RELEASED_LOOK_SECONDS):
-        found = await trio.to_thread.run_sync(
-            look, limiter=station.walk_limiter, abandon_on_cancel=True
-        )
+    folders = await station.read(ask)
+
+    def look(there: dict[int, bytes]) -> None:
+        for number, folder in enumerate(folders):
+            if folder is not None and _is_there(folder):
+                there[number] = folder
+
+    found = list((await _found(station, look)).values())
     if found:
         more = f", and {len(found) - 1} more" if found[1:] else ""
         raise ConflictError(
@@ -203,11 +199,25 @@ async def check_destroyed(station: Station, prefix: str) -> None:
         )
 
 
-def _is_surely_there(folder: bytes) -> bool:
+async def _found(station: Station, look: Callable[[dict[int, _T]], None]) -> dict[int, _T]:
+    """Return what a look at the disk has found by the time that it may take.
+
+    A dead mount holds nobody up, nor does it hide what was found before.
+    """
+    found: dict[int, _T] = {}
+    with trio.move_on_after(limits.RELEASED_LOOK_SECONDS):
+        await trio.to_thread.run_sync(
+            look, found, limiter=station.walk_limiter, abandon_on_cancel=True
+        )
+    return dict(found)
+
+
+def _is_there(folder: bytes) -> bool | None:
+    """Tell whether a folder is there; None: nobody knows, on a drive that is away, say."""
     try:
         return is_there(folder)
     except MedP2PError:
-        return False
+        return None
 
 
 def _folder(tx: Tx, station: Station, row: ReleaseRow) -> bytes | None:

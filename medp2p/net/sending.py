@@ -117,7 +117,7 @@ class ChunkSlot:
         self._queue.sent(self._given)
         self._frame.rest = memoryview(self._buffer)[self._given : self._sealed]
         self._frame.since = trio.current_time()
-        self._queue.filled()
+        self._queue.take_out_gone()
 
     def fail(self, message: Message) -> None:
         """Send one message in the slot's place, and nothing after it. Trio thread.
@@ -287,8 +287,11 @@ class SendQueue:
             self.bytes_sent += count
             self.last_sent = trio.current_time()
 
-    def filled(self) -> None:
-        """Take out what worker threads have sent; let the sender look at what is first then."""
+    def take_out_gone(self) -> None:
+        """Take out what worker threads have sent; let the sender look at what is first then.
+
+        It would be woken for nothing once for each chunk.
+        """
         while self._frames and self._frames[0].gone and self.ready:
             self._left()
         self._wake()

@@ -305,6 +305,14 @@ async def test_a_cancel_that_crosses_the_release_is_an_alarm(tmp_path: Path) -> 
         await until(lambda: a.reason(transfer) == "recalled")
 
 
+async def test_nobody_is_told_to_destroy_what_nobody_took_back(tmp_path: Path) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        transfer = await sealed(it, a, b)
+        await b.released(transfer, tmp_path / "out")
+        with pytest.raises(ConflictError, match="nobody has asked"):
+            await b.desk.answer(ANNA, transfer, True, "")
+
+
 async def test_nobody_is_asked_who_is_paired_no_more(tmp_path: Path) -> None:
     async with pair_of(tmp_path) as (it, a, b):
         transfer = await sealed(it, a, b)

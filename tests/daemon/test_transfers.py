@@ -355,7 +355,8 @@ async def test_stat_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         study = it.source("study", {"x": b"x"})
         routine = [await a.send("b", study) for _ in range(3)]
         urgent = await a.send("b", study, priority="stat")
-        dial, reached = a.sessions.open, list[str | None]()
+        dial = a.sessions.open
+        reached: list[str | None] = []
 
         async def noted(peer: PeerRow, kind: str, transfer: str | None) -> Session:
             session = await dial(peer, kind, transfer)

@@ -91,16 +91,25 @@ def test_a_proof_is_written_once_and_for_this_account_only(
     assert file.read_bytes() == before
 
 
-@pytest.mark.parametrize("where", ["", "home/vault/p.json"])
-def test_a_proof_is_not_written_just_anywhere(
-    medp2p: Medp2p, served: Served, tmp_path: Path, where: str
-) -> None:
+@pytest.mark.parametrize("inside", ["", "vault/p.json"])
+def test_a_proof_is_not_written_just_anywhere(medp2p: Medp2p, served: Served, inside: str) -> None:
     """It may hold patient data, which lies in the home sealed only."""
     served.desk.transfers_by_id[SENT] = transfer_json(SENT, "out", "b", "sealed")
-    file = where and str(medp2p.home / where.removeprefix("home/"))
-    (medp2p.home / "vault").mkdir(parents=True, exist_ok=True)
-    assert medp2p("outbox", "show", "t", "--proof", file, "--with-label").code == 2
-    assert list((medp2p.home / "vault").iterdir()) == []
+    vault = medp2p.home / "vault"
+    vault.mkdir(parents=True, exist_ok=True)
+    file = str(medp2p.home / inside) if inside else ""
+    assert medp2p("outbox", "show", "t", "--proof", file, "--with-label").code in (1, 2)
+    assert list(vault.iterdir()) == []
+
+
+def test_a_proof_lies_where_it_is_said_to_lie(
+    medp2p: Medp2p, served: Served, tmp_path: Path
+) -> None:
+    served.desk.transfers_by_id[SENT] = transfer_json(SENT, "out", "b", "sealed")
+    (tmp_path / "far" / "in").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "far" / "in")
+    told = medp2p("outbox", "show", "t", "--proof", f"{tmp_path}/link/../p.json", "--json").json
+    assert Path(told["proof"]).samefile(tmp_path / "far" / "p.json")
 
 
 def test_a_proof_that_does_not_fit_leaves_no_file(
@@ -112,7 +121,7 @@ def test_a_proof_that_does_not_fit_leaves_no_file(
         os.close(descriptor)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("medp2p.cli.places.open", full, raising=False)
+    monkeypatch.setattr("medp2p.cli.paths.open", full, raising=False)
     done = medp2p("outbox", "show", "t", "--proof", str(tmp_path / "p.json"), "--json")
     assert (done.code, done.json["error"]["code"]) == (1, "output")
     assert not (tmp_path / "p.json").exists()

@@ -1,10 +1,9 @@
 """Folders and files that a person names: made absolute, refused in the home, written anew."""
 
 import os
-from contextlib import suppress
 
 from medp2p.cli.session import Session
-from medp2p.errors import OutputError, SourceError, UsageError
+from medp2p.errors import OutputError, ReleaseError, SourceError, UsageError
 
 
 def absolute(path: str) -> bytes:
@@ -22,22 +21,32 @@ def absolute(path: str) -> bytes:
         raise SourceError("the working directory has been removed") from None
 
 
+def expanded(path: str) -> bytes:
+    """As absolute, with "~" for the user's folder: no shell expands it behind a "=" or ":"."""
+    return absolute(os.path.expanduser(path))
+
+
+def absolute_target(target: str) -> str:
+    """Return a target with its folder made absolute, since the daemon works elsewhere."""
+    kind, colon, folder = target.partition(":")
+    return f"folder:{os.fsdecode(expanded(folder))}" if (kind, colon) == ("folder", ":") else target
+
+
 def clear_place(session: Session, path: str) -> str:
-    """Return where something is to lie in clear, absolute, with "~" for the user's folder.
+    """Return where something is to lie in clear, as `expanded` does.
 
     Raises:
-        UsageError: It is empty, or lies in the home, whatever links lead there.
-        SourceError: As absolute.
+        ReleaseError: It lies in the home, whatever links lead there.
+        UsageError, SourceError: As absolute.
     """
-    place = os.fsdecode(absolute(os.path.expanduser(path)))
-    home = os.fspath(session.home)
+    place, home = os.fsdecode(expanded(path)), os.fspath(session.home)
     if os.path.commonpath([os.path.realpath(place), home]) == home:
-        raise UsageError("nothing may lie in clear in the home", hint="name another place")
+        raise ReleaseError("nothing may lie in clear in the home", hint="name another place")
     return place
 
 
 def write_new(path: str, data: bytes) -> None:
-    """Write a private file that was not there; after an error there is none.
+    """Write a private file; an error leaves nothing of it.
 
     Raises:
         FileExistsError: Something has that name.
@@ -45,14 +54,13 @@ def write_new(path: str, data: bytes) -> None:
     """
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with open(descriptor, "wb") as stream:
-                stream.write(data)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(path)
-            raise
     except FileExistsError:
         raise
     except OSError as error:
+        raise OutputError(f"{path}: {error.strerror}") from error
+    try:
+        with open(descriptor, "wb") as stream:
+            stream.write(data)
+    except OSError as error:
+        os.unlink(path)
         raise OutputError(f"{path}: {error.strerror}") from error
