@@ -112,7 +112,7 @@ def inbox_release(
         row = session.client.act("transfers", transfer, "release", body=body)
     except KeyboardInterrupt:
         name = short_id(safe(transfer))
-        session.note(f"\nthe release goes on; `medp2p inbox show {name}` says how it ended")
+        session.note(f"\nwhat has begun goes on; `medp2p inbox show {name}` says how it ended")
         raise
     if session.json:
         session.emit(row)

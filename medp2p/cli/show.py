@@ -88,7 +88,7 @@ def is_over(row: Json) -> bool:
 def share(row: Json) -> str:
     """Return how much of a transfer is done, in per cent; rounded down, so 100 % is all."""
     whole, done = int(row["bytes"]), int(row["bytes_done"])
-    if row["state"] in WHOLE:
+    if row["state"] in WHOLE or row.get("root") is not None:
         return "100 %"
     return f"{min(100 * done // whole, 99)} %" if whole else "0 %"
 

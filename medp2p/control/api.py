@@ -98,6 +98,13 @@ async def _send(desk: Desk, call: Call) -> Any:
     )
 
 
+def _alarm(word: str) -> int:
+    """Return the number of an alarm; one that no database can hold is none."""
+    if not (word.isascii() and word.isdigit() and len(word) < 19):
+        raise NotFoundError("no alarm has that number")
+    return int(word)
+
+
 async def _answer(desk: Desk, call: Call) -> Any:
     body = call.body(AnswerDestroy)
     return await desk.answer(call.actor, call.path["id"], body.destroyed, body.by)
@@ -232,8 +239,8 @@ TABLE: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/alarms", lambda desk, call: desk.alarms()),
     (
         "POST",
-        "/alarms/{id:int}/acknowledge",
-        lambda desk, call: desk.acknowledge(call.actor, int(call.path["id"])),
+        "/alarms/{id}/acknowledge",
+        lambda desk, call: desk.acknowledge(call.actor, _alarm(call.path["id"])),
     ),
     ("GET", "/doctor", lambda desk, call: desk.doctor()),
 )

@@ -226,9 +226,8 @@ class Desk(Front):
 
     async def answer(self, actor: Actor, transfer: str, destroyed: bool, by: str) -> Json:
         """Answer the request to destroy what was released of a transfer."""
-        if destroyed:
-            await withdrawing.check_destroyed(self._station, transfer)
-        act = partial(recalling.answer, destroyed=destroyed, by=by)
+        looked = await withdrawing.check_destroyed(self._station, transfer) if destroyed else None
+        act = partial(recalling.answer, looked=looked, by=by)
         row = await self._station.write(act, self._station, actor, transfer)
         return await self._ended(row)
 

@@ -8,6 +8,8 @@ receiver did is a signed fact; "erased" is stated only once it has been done.
 Source: docs/PROTOCOL.md, "Recall".
 """
 
+from collections.abc import Collection
+
 from medp2p import limits
 from medp2p.daemon import checking, greeting, papers, statements
 from medp2p.daemon.endings import end, record
@@ -17,7 +19,7 @@ from medp2p.errors import ConflictError, TransferRefusedError, UsageError
 from medp2p.model import ENDED, WHOLE, Actor, Direction, Reason, State, short_id
 from medp2p.proto.facts import Statement
 from medp2p.text import rfc3339
-from medp2p.vault import facts, log, peers, transfers
+from medp2p.vault import facts, log, peers, releases, transfers
 from medp2p.vault.store import Tx
 from medp2p.vault.transfers import TransferRow
 
@@ -319,7 +321,13 @@ def refuse_unasked(tx: Tx, row: TransferRow) -> None:
 
 
 def answer(
-    tx: Tx, station: Station, actor: Actor, prefix: str, *, destroyed: bool, by: str
+    tx: Tx,
+    station: Station,
+    actor: Actor,
+    prefix: str,
+    *,
+    looked: Collection[int] | None,
+    by: str,
 ) -> TransferRow:
     """Answer a request to destroy, by name; what the vault still holds goes with it.
 
@@ -328,11 +336,11 @@ def answer(
         station: Ours.
         actor: Who asks us to.
         prefix: Of the transfer.
-        destroyed: Whether all that was released is destroyed.
+        looked: Numbers of the releases that are destroyed, all there are; None: it is kept.
         by: Who says so; "" for the account of the actor.
 
     Raises:
-        ConflictError: As refuse_unasked.
+        ConflictError: As refuse_unasked; or it was released once more meanwhile.
         UsageError: The name is too long, or cannot be printed.
     """
     row = transfers.find(tx, prefix, Direction.IN)
@@ -340,6 +348,10 @@ def answer(
     if len(name) > limits.MAX_TOLD_CHARS or not name.isprintable():
         raise UsageError(f"a name has {limits.MAX_TOLD_CHARS} printable characters at most")
     refuse_unasked(tx, row)
+    destroyed = looked is not None
+    made = {one.number for one in releases.of_transfer(tx, row.id)}
+    if looked is not None and not made.issubset(looked):
+        raise ConflictError(f"transfer {row.id} was released meanwhile; answer once more")
     fact = "destroyed" if destroyed else "kept"
     statements.queue_fact(tx, station, row, fact, {"by": name})
     transfers.update(tx, row.id, held=None, updated_ms=station.now_ms())

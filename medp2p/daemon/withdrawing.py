@@ -162,53 +162,59 @@ async def _look(station: Station) -> dict[int, int]:
             if _is_there(folder) is False:
                 gone[row.number] = row.released_ms
 
-    return await _found(station, look)
+    return await _found(look, station.walk_limiter)
 
 
-async def check_destroyed(station: Station, prefix: str) -> None:
+async def check_destroyed(station: Station, prefix: str) -> frozenset[int]:
     """Refuse to sign that all is destroyed while a folder that was released can be seen.
 
     Args:
         station: Ours.
         prefix: Of the transfer.
 
+    Returns:
+        Numbers of the releases that were looked at.
+
     Raises:
         ConflictError: One is there, or recalling.refuse_unasked.
         NotFoundError: There is no such transfer.
     """
 
-    def ask(tx: Tx) -> list[bytes | None]:
+    def ask(tx: Tx) -> dict[int, bytes | None]:
         transfer = transfers.find(tx, prefix, Direction.IN)
         recalling.refuse_unasked(tx, transfer)
-        rows = [row for row in releases.there(tx) if row.transfer == transfer.id]
-        return [_folder(tx, station, row) for row in rows]
+        # Those that were gone, too: a drive may be back.
+        rows = releases.of_transfer(tx, transfer.id)
+        return {row.number: _folder(tx, station, row) for row in rows}
 
     folders = await station.read(ask)
 
     def look(there: dict[int, bytes]) -> None:
-        for number, folder in enumerate(folders):
+        for number, folder in folders.items():
             if folder is not None and _is_there(folder):
                 there[number] = folder
 
-    found = list((await _found(station, look)).values())
+    # A limiter of its own: walks that hang elsewhere must not keep it from looking.
+    found = list((await _found(look, trio.CapacityLimiter(1))).values())
     if found:
         more = f", and {len(found) - 1} more" if found[1:] else ""
         raise ConflictError(
             f"what was released is still there: {path_text(found[0])}{more}",
             hint="destroy it and every copy first, or answer that it is kept",
         )
+    return frozenset(folders)
 
 
-async def _found(station: Station, look: Callable[[dict[int, _T]], None]) -> dict[int, _T]:
+async def _found(
+    look: Callable[[dict[int, _T]], None], limiter: trio.CapacityLimiter
+) -> dict[int, _T]:
     """Return what a look at the disk has found by the time that it may take.
 
     A dead mount holds nobody up, nor does it hide what was found before.
     """
     found: dict[int, _T] = {}
     with trio.move_on_after(limits.RELEASED_LOOK_SECONDS):
-        await trio.to_thread.run_sync(
-            look, found, limiter=station.walk_limiter, abandon_on_cancel=True
-        )
+        await trio.to_thread.run_sync(look, found, limiter=limiter, abandon_on_cancel=True)
     return dict(found)
 
 

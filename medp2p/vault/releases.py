@@ -65,6 +65,12 @@ def all(tx: Tx, limit: int = -1) -> list[ReleaseRow]:
     return [_decode(row) for row in rows]
 
 
+def of_transfer(tx: Tx, transfer: str) -> list[ReleaseRow]:
+    """Return all releases of one transfer, the oldest first."""
+    rows = tx.execute(f"{_SELECT} WHERE transfer = ? ORDER BY number", (transfer,))
+    return [_decode(row) for row in rows]
+
+
 def there(tx: Tx) -> list[ReleaseRow]:
     """Return those whose folder is there as far as is known, the oldest first."""
     rows = tx.execute(f"{_SELECT} WHERE {_THERE} ORDER BY number")

@@ -12,13 +12,14 @@ import trio
 
 from medp2p import limits
 from medp2p.control.proofs import check_proof
-from medp2p.daemon import exchange, greeting, recalling, statements
+from medp2p.daemon import exchange, greeting, recalling, statements, withdrawing
 from medp2p.errors import ConflictError, IntegrityError, MedP2PError, UsageError
 from medp2p.identity import encode_peer_id
 from medp2p.model import State
 from medp2p.proto.proof import Proof, encode_proof
-from medp2p.vault import meta, transfers
+from medp2p.vault import meta, releases, transfers
 from medp2p.vault.durable import Files
+from medp2p.vault.releases import ReleaseRow
 from tests.helpers.stations import (
     ANNA,
     Lab,
@@ -303,6 +304,57 @@ async def test_a_cancel_that_crosses_the_release_is_an_alarm(tmp_path: Path) -> 
         shutil.rmtree(tmp_path / "out")
         await b.desk.answer(ANNA, transfer, True, "Dr. B")
         await until(lambda: a.reason(transfer) == "recalled")
+
+
+async def asked(it: Lab, a: Workstation, b: Workstation, out: Path) -> str:
+    """Have a transfer released and taken back."""
+    transfer = await sealed(it, a, b)
+    await b.released(transfer, out)
+    await a.until(transfer, State.RELEASED)
+    await a.desk.recall(ANNA, transfer, "")
+    await until(lambda: a.reason(transfer) == "destroy-asked")
+    return transfer
+
+
+async def test_a_folder_that_was_gone_and_is_back_is_not_destroyed(tmp_path: Path) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        transfer = await asked(it, a, b, tmp_path / "out")
+        (tmp_path / "out").rename(tmp_path / "away")
+        await withdrawing.look_after(b.station)
+        assert [row["state"] for row in await b.desk.released()] == ["gone"]
+        (tmp_path / "away").rename(tmp_path / "out")
+        with pytest.raises(ConflictError, match="still there"):
+            await b.desk.answer(ANNA, transfer, True, "")
+        assert "destroyed" not in kinds(b, transfer)
+
+
+async def test_folders_of_other_transfers_do_not_matter(tmp_path: Path) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        other = await a.send("b", it.source("other", STUDY))
+        await a.until(other, State.SEALED)
+        await b.released(other, tmp_path / "other")
+        transfer = await asked(it, a, b, tmp_path / "out")
+        shutil.rmtree(tmp_path / "out")
+        await b.desk.answer(ANNA, transfer, True, "")
+        await a.until(transfer, State.RECALLED)
+
+
+async def test_what_was_released_after_the_look_is_not_destroyed(tmp_path: Path) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        transfer = await asked(it, a, b, tmp_path / "out")
+        shutil.rmtree(tmp_path / "out")
+        looked = await withdrawing.check_destroyed(b.station, transfer)
+        assert len(looked) == 1
+        with b.station.store.write() as tx:
+            row = ReleaseRow(
+                transfer=transfer, peer_name="a", released_ms=1, released_by="anna", files=1
+            )
+            releases.add(tx, row)
+        with (
+            b.station.store.write() as tx,
+            pytest.raises(ConflictError, match="released meanwhile"),
+        ):
+            recalling.answer(tx, b.station, ANNA, transfer, looked=looked, by="")
 
 
 async def test_nobody_is_told_to_destroy_what_nobody_took_back(tmp_path: Path) -> None:

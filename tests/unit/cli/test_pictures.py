@@ -80,7 +80,8 @@ def test_without_a_folder_nobody_looks(medp2p: Medp2p, shown: Served, tmp_path: 
     (tmp_path / "file").write_text("")
     assert medp2p("inbox", "preview", "s", "--to", str(tmp_path / "file")).code == 1
     assert medp2p("inbox", "preview", "s", "--to", "").code == 2
-    for place in (medp2p.home, medp2p.home / "vault" / "in"):
+    (tmp_path / "link").symlink_to(medp2p.home)
+    for place in (medp2p.home, medp2p.home / "vault" / "in", tmp_path / "link" / "in"):
         done = medp2p("inbox", "preview", "s", "--to", str(place))
         assert "nothing may lie in clear in the home" in done.err
     assert "previews" not in [act for act, _ in shown.desk.acts]

@@ -233,6 +233,16 @@ def test_the_home_is_chosen_by_option_then_environment_then_account(
     assert Home(tmp_path).socket == tmp_path / SOCKET
 
 
+def test_a_home_below_a_folder_that_is_gone_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "here").rmdir()
+    with pytest.raises(HomeError, match="removed"):
+        home_path("x", {})
+
+
 @pytest.mark.parametrize("words", [("--home", "", "wipe", "--yes"), ("wipe", "--yes", "--home=")])
 def test_an_empty_home_is_no_home(medp2p: Medp2p, words: tuple[str, ...]) -> None:
     """An unset variable in a script must not erase the home that is there."""

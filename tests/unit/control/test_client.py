@@ -184,8 +184,9 @@ def test_addresses_that_do_not_exist(client: Client) -> None:
         client.ask("DELETE", ("status",))
     with pytest.raises(UsageError, match="direction is in or out"):
         client.get("transfers", direction="up")
-    with pytest.raises(NotFoundError):
-        client.post("alarms", "x", "acknowledge")
+    for number in ("x", "-1", "²", str(2**63), "9" * 5000):
+        with pytest.raises(NotFoundError, match="no alarm has that number"):
+            client.post("alarms", number, "acknowledge")
 
 
 def test_a_request_that_is_too_large_is_not_sent(client: Client) -> None:
@@ -248,6 +249,12 @@ def test_a_socket_left_behind_is_no_daemon(tmp_path: Path) -> None:
         (b"HTTP/1.1 500 X\r\nContent-Length: 2\r\n\r\n{}", ControlError, "gave no reason"),
         (b"HTTP/1.1 500 X\r\nContent-Length: 2\r\n\r\n[]", ControlError, "gave no reason"),
         (b"SSH-2.0-x\r\n\r\n", NoDaemonError, "ended before it answered"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", NoDaemonError, "ended before it answered"),
+        (
+            b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 500 X\r\nContent-Length: 2\r\n\r\n{}",
+            ControlError,
+            "gave no reason",
+        ),
     ],
 )
 def test_answers_that_are_none(
@@ -266,6 +273,28 @@ def test_answers_that_are_none(
         thread.start()
         with pytest.raises(kind, match=text):
             Client(tmp_path / "s", "/the/home").get("status")
+        thread.join()
+
+
+def test_an_event_that_comes_in_pieces(tmp_path: Path) -> None:
+    event = b'data: {"event":"status"}\n\n'
+    with listen_unix(tmp_path / "s", 1) as server:
+
+        def serve() -> None:
+            accepted, _ = server.accept()
+            with accepted:
+                accepted.recv(65536)
+                accepted.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+                for byte in event:
+                    accepted.sendall(b"1\r\n%c\r\n" % byte)
+                accepted.sendall(b"0\r\n\r\n")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        events = Client(tmp_path / "s", "/the/home").events()
+        assert next(events) == {"event": "status"}
+        with pytest.raises(NoDaemonError):
+            next(events)
         thread.join()
 
 
