@@ -46,10 +46,12 @@ def test_a_script_sends_a_study_and_plays_the_receiver(
     assert tree_digest(Path(released) / study.name) == tree_digest(study)
 
 
-def test_a_script_says_that_something_was_skipped(hospital: Hospital, study: Path) -> None:
+def test_a_script_says_that_something_was_skipped(hospital: Hospital, tmp_path: Path) -> None:
     ct, _ = hospital.pair("ct-room", "ward-a")
-    (study / "link").symlink_to("nowhere")
-    assert send_study("ward-a", study, "--home", ct.home).returncode == 10
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "report.txt").write_text("x")
+    (tmp_path / "study" / "link").symlink_to("nowhere")
+    assert send_study("ward-a", tmp_path / "study", "--home", ct.home).returncode == 10
 
 
 def test_a_script_fails_as_the_command_does(hospital: Hospital, study: Path) -> None:
