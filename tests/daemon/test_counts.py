@@ -122,7 +122,6 @@ async def send(it: Lab, a: Workstation, name: str, size: int) -> None:
 @pytest.mark.usefixtures("whole_groups")
 async def test_what_one_chunk_more_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with pair_of(tmp_path, compression=AUTO) as (it, a, b):
-        a.wire.straight = True
         await send(it, a, "warm", SMALL)  # imports, helpers and memory that only the first one pays
         counting = Counting(monkeypatch, a, b)
         begin = counting.now()
