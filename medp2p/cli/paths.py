@@ -3,6 +3,7 @@
 import os
 
 from medp2p.cli.session import Session
+from medp2p.control import private
 from medp2p.errors import OutputError, ReleaseError, SourceError, UsageError
 
 
@@ -28,8 +29,9 @@ def expanded(path: str) -> bytes:
 
 def absolute_target(target: str) -> str:
     """Return a target with its folder made absolute, since the daemon works elsewhere."""
-    kind, colon, folder = target.partition(":")
-    return f"folder:{os.fsdecode(expanded(folder))}" if (kind, colon) == ("folder", ":") else target
+    if not target.startswith("folder:"):
+        return target
+    return f"folder:{os.fsdecode(expanded(target.removeprefix('folder:')))}"
 
 
 def clear_place(session: Session, path: str) -> str:
@@ -53,14 +55,8 @@ def write_new(path: str, data: bytes) -> None:
         OutputError: It cannot be written.
     """
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        private.write_new(path, data)
     except FileExistsError:
         raise
     except OSError as error:
-        raise OutputError(f"{path}: {error.strerror}") from error
-    try:
-        with open(descriptor, "wb") as stream:
-            stream.write(data)
-    except OSError as error:
-        os.unlink(path)
         raise OutputError(f"{path}: {error.strerror}") from error

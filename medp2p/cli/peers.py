@@ -223,7 +223,7 @@ def _setting(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise UsageError(f"not a setting: {text}", hint="write KEY=VALUE")
-    if key == "release" and value.startswith("folder:"):
+    if key == "release":
         value = absolute_target(value)
     return key, value
 

@@ -8,6 +8,7 @@ import base64
 import json
 import socket
 from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote, urlencode
@@ -98,7 +99,7 @@ class Client:
             target += "?" + urlencode(query)
         with _Exchange(self._path, self._home, timeout) as exchange:
             status = exchange.send(method, target, data)
-            return _value(status, b"".join(exchange.body()))
+            return _value(status, exchange.body())
 
     def events(self) -> Generator[dict[str, Any] | None, None, None]:
         """Yield what changes; None for each tick, at which the reader looks again.
@@ -113,7 +114,7 @@ class Client:
         with _Exchange(self._path, self._home, silence) as exchange:
             status = exchange.send("GET", "/v1/events", None)
             if status != 200:
-                _value(status, b"".join(exchange.body()))
+                _value(status, exchange.body())
             for line in _lines(exchange.body()):
                 if line.startswith(b"data: "):
                     yield json.loads(line[len(b"data: ") :])
@@ -128,14 +129,13 @@ class _Exchange:
     def __init__(self, path: Path, home: str, timeout: float | None) -> None:
         self._path, self._home, self._seconds = path, home, timeout
         self._http = h11.Connection(h11.CLIENT)
-        self._socket: socket.socket | None = None
+        self._open = ExitStack()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if self._socket is not None:
-            self._socket.close()
+        self._open.close()
         if isinstance(error, TimeoutError):
             raise ControlError(
                 f"the daemon of {self._home} does not answer in time",
@@ -151,7 +151,7 @@ class _Exchange:
             headers += [("Content-Type", "application/json"), ("Content-Length", str(len(data)))]
         request = h11.Request(method=method, target=target, headers=headers)
         parts = (request, h11.Data(data or b""), h11.EndOfMessage())
-        self._socket = self._connected()
+        self._socket = self._open.enter_context(self._connected())
         self._socket.sendall(b"".join(self._http.send(part) or b"" for part in parts))
         while not isinstance(event := self._next(), h11.Response):
             pass  # 100 Continue and its like
@@ -164,7 +164,7 @@ class _Exchange:
 
     def _next(self) -> object:
         while (event := self._http.next_event()) is h11.NEED_DATA:
-            self._http.receive_data(self._socket.recv(_READ_BYTES) if self._socket else b"")
+            self._http.receive_data(self._socket.recv(_READ_BYTES))
         return event
 
     def _connected(self) -> socket.socket:
@@ -201,8 +201,9 @@ def _encoded(body: dict[str, Any]) -> bytes:
         ) from None
 
 
-def _value(status: int, raw: bytes) -> Any:
+def _value(status: int, body: Iterator[bytes]) -> Any:
     """Return the JSON of an answer, or raise the error in it."""
+    raw = b"".join(body)
     try:
         value = json.loads(raw)
     except ValueError:

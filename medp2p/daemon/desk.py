@@ -264,7 +264,7 @@ class Desk(Front):
 
     async def add_target(self, actor: Actor, name: str, target: str) -> Json:
         """Give a place to release into a name."""
-        return await self._station.write(targeting.add, self._station, actor, name, target)
+        return await targeting.add(self._station, actor, name, target)
 
     async def remove_target(self, actor: Actor, name: str) -> Json:
         """Take the name of a target away."""

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from medp2p import limits
-from medp2p.daemon import checking, endings, papers
+from medp2p.daemon import checking, endings, papers, policy
 from medp2p.daemon.station import Station
 from medp2p.dicom.compare import Difference, Domain, Expectation, parse_expectation, unmet
 from medp2p.dicom.label import decode_label_untrusted
@@ -57,7 +57,7 @@ def order_of(tx: Tx, given: dict[str, Any]) -> Order:
     if (target is None) == (named is None):
         raise UsageError("a release goes to a folder or to a named target")
     if named is not None:
-        target = os.fsencode(targets.get(tx, named).target.removeprefix("folder:"))
+        target = os.fsencode(policy.folder_of(targets.get(tx, named).target) or "")
     if b"\0" in (target or b""):
         raise UsageError("no path holds a NUL")
     allow = list(given.get("allow") or [])

@@ -74,8 +74,8 @@ class Peering:
             ConfigError, UsageError: One cannot be understood.
             ReleaseError: The folder to release into lies in the home.
         """
-        kind, _, folder = settings.get("release", "").partition(":")
-        if kind == "folder":
+        folder = policy.folder_of(settings.get("release", ""))
+        if folder is not None:
             await trio.to_thread.run_sync(self._station.home.refuse_clear, folder)
 
         def change(tx: Tx) -> PeerRow:
@@ -156,7 +156,7 @@ def _shown(old: PeerRow, new: PeerRow) -> dict[str, object]:
     """Return what a change of settings did; folders are named by their kind only."""
 
     def plain(value: str | None) -> str | None:
-        return "folder" if value is not None and value.startswith("folder:") else value
+        return "folder" if policy.folder_of(value or "") is not None else value
 
     names = sorted(old.settings.keys() | new.settings.keys())
     changed: dict[str, object] = {

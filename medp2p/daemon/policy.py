@@ -160,6 +160,11 @@ def setting(settings: Mapping[str, str], key: str) -> str:
         return DEFAULTS[key]
 
 
+def folder_of(place: str) -> str | None:
+    """Return the folder of a rule or a target; None: it is of another kind."""
+    return place.removeprefix("folder:") if place.startswith("folder:") else None
+
+
 def undo_seconds(settings: Mapping[str, str], *, automatic: bool) -> int:
     """Return how long an offer waits here before it leaves.
 

@@ -349,9 +349,10 @@ def answer(
         raise UsageError(f"a name has {limits.MAX_TOLD_CHARS} printable characters at most")
     refuse_unasked(tx, row)
     destroyed = looked is not None
-    made = {one.number for one in releases.of_transfer(tx, row.id)}
-    if looked is not None and not made.issubset(looked):
-        raise ConflictError(f"transfer {row.id} was released meanwhile; answer once more")
+    if looked is not None:
+        made = {one.number for one in releases.of_transfer(tx, row.id)}
+        if not made.issubset(looked):
+            raise ConflictError(f"transfer {row.id} was released meanwhile; answer once more")
     fact = "destroyed" if destroyed else "kept"
     statements.queue_fact(tx, station, row, fact, {"by": name})
     transfers.update(tx, row.id, held=None, updated_ms=station.now_ms())

@@ -16,7 +16,7 @@ import msgspec
 import trio
 
 from medp2p import limits
-from medp2p.daemon import checking, opening, papers
+from medp2p.daemon import checking, opening, papers, policy
 from medp2p.daemon.judging import Order
 from medp2p.daemon.looking import Inspectors
 from medp2p.daemon.station import RULE, Station
@@ -234,21 +234,17 @@ def _decided(tx: Tx, station: Station, row: TransferRow) -> tuple[bytes, Actor] 
         if data is not None:
             it = msgspec.msgpack.decode(data, type=Decided)
             actor = Actor(os_user=it.os_user, via="rule", operator=it.operator)
-            return _folder_of(it.target), actor
+            return os.fsencode(policy.folder_of(it.target) or ""), actor
     return None
-
-
-def _folder_of(target: str) -> bytes:
-    return os.fsencode(target.partition(":")[2])
 
 
 def _folder(tx: Tx, row: TransferRow) -> bytes | None:
     peer = peers.by_key(tx, row.peer_key)
-    rule = "manual" if peer is None else peer.settings.get("release", "manual")
+    folder = None if peer is None else policy.folder_of(peer.settings.get("release", ""))
     since = int(meta.get(tx, _since_key(row.peer_key)) or 0)
-    if not rule.startswith("folder:") or row.sealed_ms is None or row.sealed_ms < since:
+    if folder is None or row.sealed_ms is None or row.sealed_ms < since:
         return None
-    return _folder_of(rule)
+    return os.fsencode(folder)
 
 
 def note_rule(tx: Tx, peer_key: bytes, now_ms: int) -> None:

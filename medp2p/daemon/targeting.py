@@ -3,6 +3,8 @@
 import os
 import re
 
+import trio
+
 from medp2p.daemon import policy
 from medp2p.daemon.station import Station
 from medp2p.errors import UsageError
@@ -17,7 +19,7 @@ _NAME = re.compile(r"[a-z][a-z0-9._-]{0,62}\Z")
 Json = dict[str, object]
 
 
-def add(tx: Tx, station: Station, actor: Actor, name: str, target: str) -> Json:
+async def add(station: Station, actor: Actor, name: str, target: str) -> Json:
     """Give a place a name.
 
     Raises:
@@ -30,9 +32,14 @@ def add(tx: Tx, station: Station, actor: Actor, name: str, target: str) -> Json:
             "a target has a name of 1-63 letters a-z, digits, '.', '_' or '-', a letter first"
         )
     place = policy.parse_setting("release", target)
-    if not place.startswith("folder:"):
+    folder = policy.folder_of(place)
+    if folder is None:
         raise UsageError("a target is folder:DIR")
-    station.home.refuse_clear(place.removeprefix("folder:"))
+    await trio.to_thread.run_sync(station.home.refuse_clear, folder)
+    return await station.write(_add, station, actor, name, place)
+
+
+def _add(tx: Tx, station: Station, actor: Actor, name: str, place: str) -> Json:
     row = TargetRow(
         name=name,
         target=place,

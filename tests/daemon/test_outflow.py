@@ -1,7 +1,9 @@
 """The sending half of a transfer at bad moments: what stops a chunk, what is kept, who works."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +16,12 @@ from medp2p.daemon.outflow import Outflow
 from medp2p.errors import MedP2PError, SourceChangedError, SourceError
 from medp2p.model import State
 from medp2p.parcel.reader import Reader
+from medp2p.proto.conversation import Conversation
 from medp2p.vault import journal
-from tests.helpers.stations import ANNA, pair_of, random_bytes, until
+from tests.helpers.stations import ANNA, Lab, Workstation, pair_of, random_bytes, until
 
 MIB = limits.MIB
 AUTO = ("auto", "auto")
-
-
-@pytest.fixture
-def flows(monkeypatch: pytest.MonkeyPatch) -> list[Outflow]:
-    """Each data phase that begins."""
-    found: list[Outflow] = []
-    begin = Outflow.__post_init__
-
-    def noted(flow: Outflow) -> None:
-        found.append(flow)
-        begin(flow)
-
-    monkeypatch.setattr(Outflow, "__post_init__", noted)
-    return found
 
 
 class Obstacle:
@@ -52,39 +41,61 @@ class Obstacle:
         patch.setattr(Reader, "read_chunk_into", patched)
 
 
-async def test_why_it_failed_is_kept_when_the_peer_hears_no_more(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flows: list[Outflow]
-) -> None:
-    obstacle = Obstacle(monkeypatch, 10, SourceChangedError("the content changed of: large"))
+@dataclass
+class Changing:
+    """A transfer whose sender finds, once it may go on, that its source has changed."""
+
+    it: Lab
+    a: Workstation
+    b: Workstation
+    transfer: str
+    conversation: Conversation
+    go: threading.Event
+
+
+@asynccontextmanager
+async def changing(tmp_path: Path, patch: pytest.MonkeyPatch) -> AsyncIterator[Changing]:
+    flows: list[Outflow] = []
+    begin = Outflow.__post_init__
+
+    def noted(flow: Outflow) -> None:
+        flows.append(flow)
+        begin(flow)
+
+    patch.setattr(Outflow, "__post_init__", noted)
+    obstacle = Obstacle(patch, 10, SourceChangedError("the content changed of: large"))
     async with pair_of(tmp_path) as (it, a, b):
         transfer = await a.send("b", it.source("study", {"large": random_bytes(24 * MIB)}))
         await until(obstacle.met.is_set)
-        it.nursery.start_soon(b.stop)
-        await until(lambda: flows[0].link.conversation.ended, "Bye")
-        obstacle.go.set()
-        await a.until(transfer, State.FAILED)
-        row = a.row(transfer)
+        yield Changing(it, a, b, transfer, flows[0].link.conversation, obstacle.go)
+
+
+async def test_why_it_failed_is_kept_when_the_peer_hears_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with changing(tmp_path, monkeypatch) as one:
+        one.it.nursery.start_soon(one.b.stop)
+        await until(lambda: one.conversation.ended, "Bye")
+        one.go.set()
+        await one.a.until(one.transfer, State.FAILED)
+        row = one.a.row(one.transfer)
         assert row is not None
         assert row.error is not None
         assert row.error["code"] == "source-changed"
 
 
 async def test_a_source_changes_while_it_is_cancelled(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flows: list[Outflow]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A second Abort may not be said: that is no breach of the protocol by ourselves."""
-    obstacle = Obstacle(monkeypatch, 10, SourceChangedError("the content changed of: large"))
-    async with pair_of(tmp_path) as (it, a, b):
-        transfer = await a.send("b", it.source("study", {"large": random_bytes(24 * MIB)}))
-        await until(obstacle.met.is_set)
-        await a.desk.cancel(ANNA, transfer)
-        conversation = flows[0].link.conversation
-        await until(lambda: conversation.state == "aborted")
-        obstacle.go.set()
-        await until(lambda: not a.sessions.connected(b.key), "the conversation to end")
-        assert conversation.state == "aborted"
-        await b.until(transfer, State.CANCELLED)
-        assert a.state(transfer) is State.CANCELLED
+    async with changing(tmp_path, monkeypatch) as one:
+        await one.a.desk.cancel(ANNA, one.transfer)
+        await until(lambda: one.conversation.state == "aborted")
+        one.go.set()
+        await until(lambda: not one.a.sessions.connected(one.b.key), "the conversation to end")
+        assert one.conversation.state == "aborted"
+        await one.b.until(one.transfer, State.CANCELLED)
+        assert one.a.state(one.transfer) is State.CANCELLED
 
 
 async def test_no_more_is_sent_than_a_crash_may_cost(

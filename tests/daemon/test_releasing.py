@@ -157,7 +157,7 @@ async def test_without_a_promise_no_rule_acts(
     async with pair_of(tmp_path) as (it, a, b):
         await b.set("a", release=f"folder:{tmp_path}/auto")
         transfer = await a.send("b", study(it))
-        await until(lambda: b.row(transfer) and b.row(transfer).held)  # type: ignore[union-attr]
+        await b.until_held(transfer)
         row = await b.until_checked(transfer)
         assert row.check_result == checking.NO_LABEL
         assert json.loads(str(row.held))["code"] == "no-label"
@@ -316,8 +316,7 @@ async def test_what_nobody_could_verify_waits_for_a_person(
         await b.desk.accept(ANNA, transfer, "reading" if by_target else None)
         row = await b.until_checked(transfer)
         assert row.check_result == checking.AGREES
-        await until(lambda: b.row(transfer).held)  # type: ignore[union-attr]
-        assert json.loads(str(b.row(transfer).held))["code"] == "unverifiable"  # type: ignore[union-attr]
+        assert await b.until_held(transfer) == "unverifiable"
         assert not (tmp_path / "auto").exists()
         assert tree_of(await b.released(transfer, tmp_path / "out"))
 
@@ -351,8 +350,7 @@ async def test_a_target_that_is_another_one_by_then_holds(tmp_path: Path) -> Non
         await b.desk.remove_target(ANNA, "reading")
         await b.desk.add_target(ANNA, "reading", f"folder:{tmp_path}/two")
         a.wire.go()
-        await until(lambda: b.row(transfer).held)  # type: ignore[union-attr]
-        assert json.loads(str(b.row(transfer).held))["code"] == "no-target"  # type: ignore[union-attr]
+        assert await b.until_held(transfer) == "no-target"
         assert not (tmp_path / "one").exists()
         assert not (tmp_path / "two").exists()
 
@@ -451,8 +449,7 @@ async def test_a_bug_in_one_release_ends_no_other(
         await until(lambda: broken)
         transfer = await a.send("b", study(it))
         await b.until(transfer, State.RELEASED)
-        await until(lambda: b.row(first).held)  # type: ignore[union-attr]
-        assert json.loads(str(b.row(first).held))["code"] == "bug"  # type: ignore[union-attr]
+        assert await b.until_held(first) == "bug"
         assert b.station.bugs == 1
         b.station.own_bugs = 0  # this one was asked for
 
@@ -471,7 +468,7 @@ async def test_a_rule_that_cannot_release_says_why(tmp_path: Path) -> None:
         (tmp_path / "file").write_bytes(b"")
         await b.set("a", release=f"folder:{tmp_path}/file/in")
         transfer = await a.send("b", study(it))
-        await until(lambda: b.row(transfer) and b.row(transfer).held)  # type: ignore[union-attr]
+        await b.until_held(transfer)
         held = (await b.desk.transfer("in", transfer, entries=False))["held"]
         assert held["code"] == "release"
         assert held["text"].startswith("the release by rule failed: the folder to release into")
@@ -616,8 +613,7 @@ async def test_a_rule_is_held_by_the_command(tmp_path: Path) -> None:
         a, b = await pair_with(it, 'release.scan = "/nonexistent/scan"')
         await b.set("a", release=f"folder:{tmp_path}/auto")
         transfer = await a.send("b", study(it))
-        await until(lambda: b.row(transfer) and b.row(transfer).held)  # type: ignore[union-attr]
-        assert json.loads(str(b.row(transfer).held))["code"] == "scan-refused"  # type: ignore[union-attr]
+        assert await b.until_held(transfer) == "scan-refused"
         assert not (tmp_path / "auto").exists()
 
 

@@ -7,6 +7,7 @@ deadline; the clock is the real one.
 
 import atexit
 import hashlib
+import json
 import os
 import secrets
 import time
@@ -377,6 +378,15 @@ class Workstation:
 
         row: TransferRow = await until(checked, "the look at the files")
         return row
+
+    async def until_held(self, transfer: str) -> str:
+        """Wait until something holds a transfer's release; return its code."""
+
+        def held() -> str | None:
+            row = self.row(transfer)
+            return None if row is None else row.held
+
+        return str(json.loads(await until(held, "something that holds it"))["code"])
 
     def facts(self, transfer: str) -> list[tuple[str, str, bool]]:
         """Return ("us" or "them", kind, acknowledged) of a transfer, in order."""

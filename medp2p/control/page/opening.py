@@ -6,7 +6,6 @@ only content sends it on to the page with the token behind "#", which no request
 
 import contextlib
 import logging
-import os
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +14,7 @@ import trio
 
 from medp2p import limits
 from medp2p.control.page.sessions import Clock, Random, Ticket, Tokens
+from medp2p.control.private import write_new
 from medp2p.errors import ControlError
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,9 @@ class Openings:
             return address, None, limits.PAGE_TOKEN_SECONDS
         path = self._folder / f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}"
         try:
-            await trio.to_thread.run_sync(_write, path, _DOCUMENT.format(address=address))
+            await trio.to_thread.run_sync(
+                write_new, path, _DOCUMENT.format(address=address).encode()
+            )
         except OSError as error:
             self.tokens.redeem_untrusted(token)
             raise ControlError(
@@ -98,18 +100,6 @@ class Openings:
     def remove_all(self) -> None:
         """Remove every such file, also what a daemon that was killed has left."""
         _remove(self._folder.glob(f"{_PREFIX}*{_SUFFIX}"))
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a new private file; what a failure leaves of it is removed."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    with open(os.open(path, flags, 0o600), "w", encoding="ascii") as out:
-        try:
-            out.write(text)
-            out.flush()
-        except OSError:
-            path.unlink()
-            raise
 
 
 def _remove(paths: Iterable[Path]) -> None:

@@ -121,7 +121,7 @@ def test_a_proof_that_does_not_fit_leaves_no_file(
         os.close(descriptor)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("medp2p.cli.paths.open", full, raising=False)
+    monkeypatch.setattr("medp2p.control.private.open", full, raising=False)
     done = medp2p("outbox", "show", "t", "--proof", str(tmp_path / "p.json"), "--json")
     assert (done.code, done.json["error"]["code"]) == (1, "output")
     assert not (tmp_path / "p.json").exists()
