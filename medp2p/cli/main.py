@@ -1,7 +1,6 @@
 """The command: its verbs, and how errors become messages and exit codes."""
 
 import errno
-import gc
 import json
 import os
 import sys
@@ -147,9 +146,3 @@ for command in (
     completion.completion,
 ):
     cli.add_command(command)
-
-
-def main() -> NoReturn:
-    """Run the command with the words of this process."""
-    gc.freeze()  # what was imported stays: no collection looks at it again, nor that at the end
-    cli.main()

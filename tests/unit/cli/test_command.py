@@ -47,6 +47,14 @@ def test_every_verb_has_help_json_and_home(medp2p: Medp2p, words: tuple[str, ...
         assert done.err == ""
 
 
+def test_ctrl_c_before_the_verbs_are_there_is_quiet(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt")
+    command = [sys.executable, "-m", "medp2p", "status"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=20, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
 def test_version_needs_no_daemon_and_no_home(medp2p: Medp2p) -> None:
     done = medp2p("--version")
     assert (done.code, done.out) == (0, f"medp2p {__version__}\n")

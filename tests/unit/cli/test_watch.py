@@ -186,7 +186,7 @@ def test_completed_words(medp2p: Medp2p, served: Served, line: str, words: set[s
 def completed(medp2p: Medp2p, line: str) -> set[str]:
     count = len(line.split(" ")) - 1
     done = subprocess.run(
-        [sys.executable, "-c", "from medp2p.cli.main import main; main()"],
+        [sys.executable, "-c", "from medp2p.__main__ import main; main()"],
         env={
             **os.environ,
             "MEDP2P_HOME": str(medp2p.home),
