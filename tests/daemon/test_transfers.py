@@ -288,11 +288,11 @@ async def test_too_late_to_cancel(tmp_path: Path) -> None:
 
 async def test_discarded_in_the_middle(tmp_path: Path) -> None:
     async with pair_of(tmp_path) as (it, a, b):
-        size = 2 * limits.LINK_CHUNKS + 32  # what is on its way already may arrive
+        size = 24
         transfer = await moving(it, a, b, size)
         await b.desk.discard(ANNA, transfer)
+        await a.until(transfer, State.DISCARDED)  # heard, though nothing can be sent
         a.wire.go()
-        await a.until(transfer, State.DISCARDED)
         await until(lambda: b.vault() == [], "the part to be erased")
         await until(lambda: not b.sessions.connected(a.key), "the conversation to end")
         assert b.journalled(transfer) == {}
