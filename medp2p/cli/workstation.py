@@ -5,9 +5,11 @@ import time
 
 import click
 
+from medp2p import limits
 from medp2p.cli.erasing import erase_home, is_home
 from medp2p.cli.session import Session, ask_for, on_terminal, verb
 from medp2p.cli.show import Json, columns, fields, safe
+from medp2p.control.client import SilentError
 from medp2p.errors import HomeError, MedP2PError, NoDaemonError, UsageError
 
 
@@ -106,11 +108,14 @@ def daemon(session: Session, listen: str | None, no_mdns: bool) -> None:
 def doctor(session: Session) -> int:
     """Check home, keys, ports, mDNS, disk and clock, and say what to do.
 
-    With a daemon it is asked; without one the home is checked. 0 when nothing is wrong.
+    With a daemon it is asked; without one that answers the home is checked. 0 when nothing is
+    wrong.
     """
+    client = session.client
     try:
-        rows = session.client.get("doctor")
-    except NoDaemonError:
+        client.ask("GET", ("status",), timeout=limits.ALIVE_SECONDS)  # a full look may take longer
+        rows = client.get("doctor")
+    except (NoDaemonError, SilentError):
         from medp2p.daemon.doctor import examine_home
 
         rows = examine_home(session.home)

@@ -31,6 +31,10 @@ _KINDS: dict[str, type[MedP2PError]] = {
 }
 
 
+class SilentError(ControlError):
+    """The daemon is there, but does not answer in time: stopped, hanging or too busy."""
+
+
 def to_b64(data: bytes) -> str:
     """Return bytes as the API takes them."""
     return base64.b64encode(data).decode()
@@ -88,6 +92,7 @@ class Client:
 
         Raises:
             NoDaemonError: Nobody serves the socket, or the daemon ended meanwhile.
+            SilentError: No answer within the time-out.
             ControlError: No usable answer.
             MedP2PError: What the daemon said, as its own class.
         """
@@ -137,7 +142,7 @@ class _Exchange:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._open.close()
         if isinstance(error, TimeoutError):
-            raise ControlError(
+            raise SilentError(
                 f"the daemon of {self._home} does not answer in time",
                 hint="`medp2p doctor` looks for reasons; its log may say more",
             ) from error

@@ -323,6 +323,8 @@ API_TICK_SECONDS = 5.0
 #: daemon is busy with a commit. Acts that read a whole transfer have no bound: if the daemon
 #: ends, its socket closes.
 API_ANSWER_SECONDS = 40.0
+#: `doctor` takes a daemon that says nothing for so long for one that hangs.
+ALIVE_SECONDS = 5.0
 #: Shell completion asks the daemon for names; a slow answer is none.
 COMPLETION_SECONDS = 1.0
 #: Commands that follow something wait so long for a daemon that is being restarted.

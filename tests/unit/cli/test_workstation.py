@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 import trio
 
+from medp2p import limits
 from medp2p.cli.erasing import erase_home, is_home
 from medp2p.cli.log import start_log
 from medp2p.cli.workstation import doctor_text
 from medp2p.control.place import SOCKET, home_path
+from medp2p.control.unix import listen_unix
 from medp2p.daemon import tree
 from medp2p.daemon.home import Home, Lock, default_home
 from medp2p.errors import ConfigError, HomeError, ListenError
@@ -117,6 +119,19 @@ def test_doctor_without_a_daemon_looks_at_the_home(made: Medp2p) -> None:
     done = made("doctor")
     assert done.code == 1
     assert "sign.key" in done.out
+
+
+def test_doctor_does_not_wait_for_a_daemon_that_hangs(
+    made: Medp2p, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "ALIVE_SECONDS", 0.1)
+    home = Home(made.home)
+    home.run.mkdir(mode=0o700, exist_ok=True)
+    with Lock(home), listen_unix(made.home / SOCKET, 1):
+        done = made("doctor")
+    assert done.code == 1
+    assert "but does not answer" in done.out
+    assert "private to this account" in done.out
 
 
 # --- wipe ---------------------------------------------------------------------------------
