@@ -20,12 +20,18 @@ def note(tx: Tx, now_ms: int) -> None:
         meta.put(tx, _KEY, str(now_ms))
 
 
-def is_behind(tx: Tx, now_ms: int) -> bool:
-    """Return whether the clock shows less than the newest audit record.
+def behind_ms(tx: Tx, now_ms: int) -> int:
+    """Return by how much the clock shows less than an audit record, 0 if it does not.
 
-    Small steps back, as NTP makes them, do not count.
+    Steps back of less than CLOCK_STEP_SECONDS, as NTP makes them, do not count.
     """
-    return now_ms + int(1000 * limits.CLOCK_STEP_SECONDS) < _newest(tx)
+    behind = _newest(tx) - now_ms
+    return behind if behind > 1000 * limits.CLOCK_STEP_SECONDS else 0
+
+
+def is_behind(tx: Tx, now_ms: int) -> bool:
+    """Return whether the clock shows less than an audit record."""
+    return behind_ms(tx, now_ms) > 0
 
 
 def trust(tx: Tx, now_ms: int) -> None:

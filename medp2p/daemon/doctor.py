@@ -8,13 +8,12 @@ meant. Nothing here changes anything, and no finding stops the others.
 import os
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from pathlib import Path
 
 import trio
 
 from medp2p import limits
-from medp2p.daemon import posix
+from medp2p.daemon import clock, posix
 from medp2p.daemon.address import parse_address
 from medp2p.daemon.config import Config, changed_keys, load_config
 from medp2p.daemon.home import Home, check_home, check_keys, read_daemon_json
@@ -253,19 +252,16 @@ def _clocks(station: Station, names: dict[bytes, str]) -> Iterator[Row]:
 
 
 def _own_clock(tx: Tx, station: Station) -> Row:
-    """Compare the clock with the newest audit record: time only goes on."""
-    newest = station.ledger.list(tx, 1)
-    if newest:
-        wrote = datetime.fromisoformat(str(newest[0]["time"])).timestamp()
-        behind = wrote - station.now_ms() / 1000
-        if behind > limits.CLOCK_SKEW_SECONDS:
-            return _row(
-                "clock",
-                False,
-                f"this clock is {format_duration(behind)} behind the newest audit record",
-                "set it by NTP: it was ahead before, or is behind now",
-            )
-    return _row("clock", True, "not behind the newest audit record")
+    """Compare the clock with the audit records: time only goes on."""
+    behind = clock.behind_ms(tx, station.now_ms())
+    if behind:
+        return _row(
+            "clock",
+            False,
+            f"this clock is {format_duration(behind / 1000)} behind an audit record",
+            "set it by NTP, then acknowledge the alarm: it was ahead before, or is behind now",
+        )
+    return _row("clock", True, "not behind any audit record")
 
 
 def _bugs(station: Station) -> Row:

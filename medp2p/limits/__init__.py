@@ -101,9 +101,9 @@ MAX_STRANGERS = 64
 MAX_STRANGERS_PER_ADDRESS = 16
 #: Sessions of one peer at a time: each running transfer has one.
 MAX_SESSIONS_PER_PEER = 32
-#: Transfers under way at a time, towards one peer and in all; more wait in the outbox.
+#: Transfers under way towards one peer at a time; more wait in the outbox. There is no bound on
+#: all: some slow peers must not hold up the others.
 MAX_RUNNING_PER_PEER = 4
-MAX_RUNNING = 16
 
 #: Addresses of one peer that are dialled side by side: a workstation with VPN, Docker and two
 #: networks has fewer; more come from a hostile or broken responder.
@@ -266,8 +266,8 @@ RESERVE_FRACTION = 0.02
 #: Entries walked between two words of progress and looks at "cancelled": some milliseconds.
 SCAN_PROGRESS_ENTRIES = 500
 #: Folders and files that one reader keeps open. Neighbours in the stream lie in the same folder
-#: and a large file is read chunk after chunk, so few are enough; 16 running transfers stay far
-#: below the usual limit of 1024 descriptors.
+#: and a large file is read chunk after chunk, so few are enough; MAX_RUNNING_PER_PEER transfers to
+#: each of ten peers stay below the usual limit of 1024 descriptors.
 READER_FOLDERS = 16
 READER_FILES = 8
 

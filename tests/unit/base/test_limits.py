@@ -62,4 +62,3 @@ def test_groups_fit_each_other() -> None:
     assert limits.CLAIM_GROUP * limits.CHUNK_BYTES <= limits.JOURNAL_GROUP_BYTES
     assert limits.MAX_STRANGERS_PER_ADDRESS < limits.MAX_STRANGERS
     assert limits.MAX_RUNNING_PER_PEER < limits.MAX_SESSIONS_PER_PEER
-    assert limits.MAX_RUNNING_PER_PEER <= limits.MAX_RUNNING
