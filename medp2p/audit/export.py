@@ -1,8 +1,11 @@
-"""The audit chain as JSON lines, for a security officer and for other programs.
+"""The audit chain as JSON lines: what `medp2p audit export` prints, and how it is read again.
 
-Each line holds a record with its hash, so that the lines can be verified on their own
-(``read_lines``, then ``chain.verify``), by hand too: the record's canonical form is its JSON
-with sorted keys and no blanks.
+A line has the fields of a record and, beside them, ``seq``, ``hash`` and what could be opened of
+its patient facts (``label``). Without these its JSON with sorted keys and no blanks is the record
+itself, so that anyone can follow the chain by hand. The chain covers the patient facts in their
+sealed form only, which stays in the vault.
+
+Source: docs/CLI.md, "Audit".
 """
 
 import base64
@@ -12,48 +15,43 @@ from collections.abc import Iterable, Iterator
 from medp2p.audit.chain import decode_record
 from medp2p.errors import AuditError
 
+#: What a line has beside the fields of its record.
+_BESIDE = frozenset({"seq", "hash", "label", "damaged"})
 
-def to_lines(rows: Iterable[tuple[int, bytes, bytes | None, bytes]]) -> Iterator[str]:
-    """Yield one line of JSON per record, each with its line end.
 
-    A record that is damaged is put out as it is, in base64: exporting is not verifying.
+def to_json(seq: int, record: bytes, digest: bytes) -> dict[str, object]:
+    """Return a record as a line of an export has it, without its patient facts.
+
+    One that is damaged is put out as it is, ``record_b64``: exporting is not verifying.
 
     Args:
-        rows: (seq, record, sealed, hash), ascending; read one at a time.
+        seq: Its number, from 1.
+        record: Its canonical bytes.
+        digest: Its hash in the chain.
     """
-    for seq, record, sealed, digest in rows:
-        line: dict[str, object] = {"seq": seq, "hash": digest.hex()}
-        try:
-            line["record"] = decode_record(record)
-        except AuditError:
-            line["record_b64"] = base64.b64encode(record).decode()
-        line["sealed_b64"] = None if sealed is None else base64.b64encode(sealed).decode()
-        yield json.dumps(line, sort_keys=True) + "\n"
+    ends = {"seq": seq, "hash": digest.hex()}
+    try:
+        return {**decode_record(record), **ends}
+    except AuditError:
+        return {**ends, "record_b64": base64.b64encode(record).decode(), "damaged": True}
 
 
-def read_lines(lines: Iterable[str]) -> Iterator[tuple[int, bytes, bytes | None, bytes]]:
-    """Yield (seq, record, sealed, hash) of exported lines, for ``chain.verify``.
+def read_lines(lines: Iterable[str]) -> Iterator[tuple[int, bytes, None, bytes]]:
+    """Yield (seq, record, None, hash) of exported lines, for ``chain.verify``.
 
     Raises:
-        AuditError: A line was not made by ``to_lines``.
+        AuditError: A line is none of an export.
     """
     for number, text in enumerate(lines, 1):
         try:
             line = json.loads(text)
-            if "record" in line:
-                record = _canonical(line["record"])
-            else:
-                record = base64.b64decode(line["record_b64"], validate=True)
-            sealed = line["sealed_b64"]
-            yield (
-                int(line["seq"]),
-                record,
-                None if sealed is None else base64.b64decode(sealed, validate=True),
-                bytes.fromhex(line["hash"]),
-            )
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            yield int(line["seq"]), _record(line), None, bytes.fromhex(line["hash"])
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise AuditError(f"line {number} is not a line of an audit export") from error
 
 
-def _canonical(fields: object) -> bytes:
+def _record(line: dict[str, object]) -> bytes:
+    if "record_b64" in line:
+        return base64.b64decode(str(line["record_b64"]), validate=True)
+    fields = {key: value for key, value in line.items() if key not in _BESIDE}
     return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode("ascii")

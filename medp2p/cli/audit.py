@@ -7,7 +7,7 @@ import click
 from medp2p import limits
 from medp2p.cli.session import Session, home_option, json_option, verb
 from medp2p.cli.show import Json, columns, safe, when
-from medp2p.errors import AuditError
+from medp2p.errors import AuditError, UsageError
 from medp2p.model import short_id
 
 
@@ -49,25 +49,69 @@ def _cells(row: Json) -> tuple[str, ...]:
         by,
         safe(row.get("peer")),
         short_id(safe(transfer)),
-        safe(row.get("outcome")),
+        safe(row.get("outcome")) + ("DAMAGED" if row.get("damaged") else ""),
         safe(row.get("detail")),
     )
 
 
 @audit.command("verify")
+@click.option("--kept", metavar="FILE", type=click.Path(), help="An earlier export: still here?")
 @verb
-def audit_verify(session: Session) -> None:
-    """Follow the chain of records from the first to the last."""
+def audit_verify(session: Session, kept: str | None) -> None:
+    """Follow the chain of records from the first to the last.
+
+    Whoever owns the account can write a whole new chain: an export that was kept elsewhere shows
+    that.
+    """
+    before = None if kept is None else _followed(kept)
     found = session.client.ask("GET", ("audit", "verify"), timeout=None)
     if not found["ok"]:
         raise AuditError(f"the log is broken: {safe(found['text'])}")
-    session.result(found, lambda: f"{found['count']} records, head {safe(found['head'])}")
+    if before is not None:
+        after = str(before["count"] - 1)
+        rows = session.client.get("audit", limit="1", after=after) if before["count"] else []
+        if [row["hash"] for row in rows] != [before["head"]]:
+            raise AuditError(
+                f"the log does not begin with the {before['count']} records of the export",
+                hint="it was written anew, is that of another workstation, or came from a backup",
+            )
+    session.result(found, lambda: _head_text(found))
+
+
+@audit.command("verify-export")
+@click.argument("file", metavar="FILE", type=click.Path())
+@verb
+def audit_verify_export(session: Session, file: str) -> None:
+    """Follow the chain in what `audit export` printed. Needs no home and no daemon.
+
+    The chain covers the patient facts in their sealed form, which an export does not have.
+    """
+    found = _followed(file)
+    session.result(found, lambda: _head_text(found))
+
+
+def _head_text(found: Json) -> str:
+    return f"{found['count']} records, head {safe(found['head'])}"
+
+
+def _followed(file: str) -> Json:
+    """Return count and head of an export; an error if it cannot be read or is broken."""
+    from medp2p.control.exports import check_export
+
+    try:
+        with open(file, encoding="ascii", errors="replace") as lines:
+            return check_export(lines)
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}") from error
 
 
 @audit.command("export")
 @verb
 def audit_export(session: Session) -> None:
-    """Print all records as JSON lines, oldest first."""
+    """Print all records as JSON lines, oldest first, with their patient facts.
+
+    While the vault is locked these are left out.
+    """
     for row in _records(session):
         session.emit(row)
 

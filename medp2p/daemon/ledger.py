@@ -8,10 +8,10 @@ sealed for the vault key. Refused strangers are counted, and chained once an hou
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
-from medp2p.audit import chain
+from medp2p.audit import chain, export
 from medp2p.daemon import clock, refusals
 from medp2p.daemon.refusals import Refusals
 from medp2p.errors import SealBrokenError, VaultLockedError
@@ -23,8 +23,6 @@ from medp2p.vault import log
 from medp2p.vault.sealing import VaultBox
 from medp2p.vault.store import Tx
 
-#: Records read at a time while the chain is followed.
-_PORTION = 1000
 #: Records about what nobody in particular did.
 _RULE = Actor(os_user=None, via="rule")
 
@@ -37,15 +35,11 @@ class Ledger:
     Args:
         vault: Seals patient facts; opens them unless the vault is locked.
         now_ms: Wall clock, milliseconds since 1970 UTC.
-        link: Hash function of the chain.
     """
 
-    def __init__(
-        self, vault: VaultBox, now_ms: Callable[[], int], link: log.Link = chain.link
-    ) -> None:
+    def __init__(self, vault: VaultBox, now_ms: Callable[[], int]) -> None:
         self._vault = vault
         self._now_ms = now_ms
-        self._link = link
         self.refusals = Refusals(now_ms)
         self._strangers: Counter[tuple[str, str]] = Counter()
         self._strangers_lock = threading.Lock()
@@ -97,7 +91,7 @@ class Ledger:
             "transfer": transfer,
             "detail": detail or {},
         }
-        return log.append(tx, chain.encode_record(fields, sealed), sealed, self._link)
+        return log.append(tx, chain.encode_record(fields, sealed), sealed, chain.link)
 
     def alarm(
         self,
@@ -201,19 +195,6 @@ class Ledger:
                 },
             )
 
-    def strangers(self, tx: Tx, limit: int = 100) -> list[dict[str, object]]:
-        """Return refused addresses, the latest first."""
-        return [
-            {
-                "address": row.address,
-                "reason": row.reason,
-                "first": rfc3339(row.first_ms),
-                "last": rfc3339(row.last_ms),
-                "count": row.count,
-            }
-            for row in log.strangers(tx, limit)
-        ]
-
     # --- reading --------------------------------------------------------------------------
 
     def list(
@@ -229,7 +210,8 @@ class Ledger:
 
         Returns:
             ``seq, time, event, actor, outcome, peer, peer_id, transfer, detail, hash`` and
-            ``label``: the patient facts or null; absent while the vault is locked.
+            ``label``: the patient facts or null; absent while the vault is locked. Of a record
+            that is damaged: ``seq, hash, record_b64, damaged``.
         """
         if after < 0:
             rows = log.entries(tx, limit=limit, newest_first=True)[::-1]
@@ -239,7 +221,7 @@ class Ledger:
 
     def verify(self, tx: Tx) -> dict[str, object]:
         """Follow the whole chain; return ``count, head, ok, broken_at, text, erased``."""
-        result = chain.verify(_records(tx), head=log.head(tx))
+        result = chain.verify(log.records(tx), head=log.head(tx))
         return asdict(result) | {"head": result.head.hex(), "ok": result.ok}
 
     def alarms(self, tx: Tx, *, open_only: bool = False) -> Sequence[dict[str, object]]:
@@ -251,7 +233,7 @@ class Ledger:
         return log.head(tx)[0], log.alarms_mark(tx)
 
     def _shown(self, row: log.LogRow, *, in_clear: bool) -> dict[str, object]:
-        shown = {"seq": row.seq, **chain.decode_record(row.record), "hash": row.hash.hex()}
+        shown = export.to_json(row.seq, row.record, row.hash)
         if in_clear:
             return shown
         try:
@@ -263,15 +245,6 @@ class Ledger:
         except (SealBrokenError, ValueError):
             shown["damaged"] = True
         return shown
-
-
-def _records(tx: Tx) -> Iterator[tuple[int, bytes, bytes | None, bytes]]:
-    """Yield the records in portions: verifying may stop in the middle."""
-    after = 0
-    while rows := log.entries(tx, after_seq=after, limit=_PORTION):
-        for row in rows:
-            yield row.seq, row.record, row.sealed, row.hash
-        after = rows[-1].seq
 
 
 def _context(seq: int) -> str:

@@ -15,6 +15,8 @@ from medp2p.limits import MAX_ALARMS, MAX_STRANGER_ROWS, MAX_STRANGER_SUMMARIES
 from medp2p.vault.store import Tx
 
 HOUR_MS = 3_600_000
+#: Records read at a time while the chain is followed.
+_PORTION = 1000
 #: Stands for all addresses that found no room.
 OTHERS = "*"
 
@@ -155,15 +157,14 @@ def entries(
 
 
 def records(tx: Tx, after_seq: int = 0) -> Iterator[tuple[int, bytes, bytes | None, bytes]]:
-    """Yield (seq, record, sealed, hash) ascending: what ``chain.verify`` and an export take."""
-    yield from tx.execute(
-        "SELECT seq, record, sealed, hash FROM audit WHERE seq > ? ORDER BY seq", (after_seq,)
-    )
+    """Yield (seq, record, sealed, hash) ascending, as ``chain.verify`` takes them.
 
-
-def erase_sealed(tx: Tx, seq: int) -> None:
-    """Erase the patient facts of a record; the chain still verifies."""
-    tx.execute("UPDATE audit SET sealed = NULL WHERE seq = ?", (seq,))
+    Read in portions: whoever takes them may stop in the middle.
+    """
+    while rows := entries(tx, after_seq=after_seq, limit=_PORTION):
+        for row in rows:
+            yield row.seq, row.record, row.sealed, row.hash
+        after_seq = rows[-1].seq
 
 
 def note_stranger(tx: Tx, address: str, reason: str, now_ms: int, count: int = 1) -> None:

@@ -113,7 +113,13 @@ def test_from_offer_to_release(hospital: Hospital, study: Path, tmp_path: Path) 
         (ct, {"send", "seal", "release"}),
         (ward, {"offer", "accept", "seal", "release", "discard"}),
     ):
-        assert one.cli("audit", "verify").ok().document["ok"] is True
+        whole = one.cli("audit", "verify").ok().document
+        assert whole["ok"] is True
+        export = tmp_path / "audit.jsonl"
+        export.write_text(one.cli("audit", "export").ok().out)
+        checked = one.cli("audit", "verify-export", export).ok().document
+        assert checked == {key: whole[key] for key in ("count", "head")}
+        one.cli("audit", "verify", "--kept", export).ok()
         log = [line for line in one.cli("audit", "list").ok().document if line["transfer"] == sent]
         named = " ".join(line["event"] for line in log)
         assert all(event in named for event in events), named

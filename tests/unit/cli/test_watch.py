@@ -5,9 +5,11 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from medp2p.audit import chain, export
 from medp2p.cli.watch import event_text
 from tests.helpers.command import Medp2p
 from tests.helpers.desk import TIME, Served, transfer_json
@@ -145,6 +147,53 @@ def test_audit_verify(medp2p: Medp2p, served: Served) -> None:
     assert done.code == 6
     assert done.json["error"]["code"] == "audit"
     assert "record 2 does not follow" in done.err
+
+
+def chained(count: int) -> list[dict[str, object]]:
+    rows, before = [], chain.GENESIS
+    for seq in range(1, count + 1):
+        record = chain.encode_record({"event": "accept", "n": seq})
+        before = chain.link(before, record)
+        rows.append(export.to_json(seq, record, before) | {"label": None})
+    return rows
+
+
+@pytest.fixture
+def exported(medp2p: Medp2p, served: Served, tmp_path: Path) -> Path:
+    """Return an export of the first three records of five."""
+    served.desk.audit_rows = chained(3)
+    path = tmp_path / "export.jsonl"
+    path.write_text(medp2p("audit", "export").out)
+    served.desk.audit_rows = chained(5)
+    return path
+
+
+def test_an_export_is_verified_without_a_daemon(exported: Path, tmp_path: Path) -> None:
+    elsewhere = Medp2p(tmp_path / "no home")
+    head = chained(3)[-1]["hash"]
+    assert elsewhere("audit", "verify-export", str(exported)).out == f"3 records, head {head}\n"
+    exported.write_text(exported.read_text().replace('"n":2', '"n":3'))
+    done = elsewhere("audit", "verify-export", str(exported))
+    assert done.code == 6
+    assert "record 2 was changed" in done.err
+    assert elsewhere("audit", "verify-export", str(tmp_path / "none")).code == 2
+
+
+def test_a_log_is_compared_with_an_earlier_export(
+    medp2p: Medp2p, served: Served, exported: Path
+) -> None:
+    assert medp2p("audit", "verify", "--kept", str(exported)).code == 0
+    served.desk.audit_rows = [row | {"hash": "00"} for row in chained(5)]
+    done = medp2p("audit", "verify", "--kept", str(exported))
+    assert done.code == 6
+    assert "does not begin with the 3 records" in done.err
+    served.desk.audit_rows = chained(2)
+    assert medp2p("audit", "verify", "--kept", str(exported)).code == 6
+
+
+def test_a_damaged_record_is_listed(medp2p: Medp2p, served: Served) -> None:
+    served.desk.audit_rows = [*chained(1), export.to_json(2, b"\xff", bytes(32))]
+    assert "DAMAGED" in medp2p("audit").out.splitlines()[2]
 
 
 def test_alarms_are_seen_and_acknowledged(medp2p: Medp2p, served: Served) -> None:

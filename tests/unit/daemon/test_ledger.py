@@ -102,6 +102,20 @@ def test_a_sealed_part_belongs_to_its_record(store: Store, ledger: Ledger) -> No
         assert verdict["broken_at"] == 1
 
 
+def test_a_damaged_record_does_not_hide_the_others(store: Store, ledger: Ledger) -> None:
+    with store.write() as tx:
+        for event in "abc":
+            ledger.record(tx, event=event, actor=ANNA)
+        tx.execute("DROP TRIGGER audit_unchanged")
+        tx.execute("UPDATE audit SET record = x'ff' WHERE seq = 2")
+        for in_clear in (False, True):
+            shown = ledger.list(tx, 10, in_clear=in_clear)
+            assert [row.get("event") for row in shown] == ["a", None, "c"]
+            assert shown[1]["damaged"] is True
+            assert shown[1]["seq"] == 2
+        assert ledger.verify(tx)["broken_at"] == 2
+
+
 def test_an_act_that_fails_leaves_no_record(store: Store, ledger: Ledger) -> None:
     def act() -> None:
         with store.write() as tx:
@@ -172,7 +186,7 @@ def test_strangers_are_counted_in_memory_and_chained_by_the_hour(
     with store.write() as tx:
         ledger.summarise_strangers(tx)
         assert ledger.list(tx, 10) == []
-        assert [(row["reason"], row["count"]) for row in ledger.strangers(tx)] == [
+        assert [(row.reason, row.count) for row in log.strangers(tx)] == [
             ("junk", 1),
             ("unknown-key", 50),
         ]

@@ -85,7 +85,7 @@ def test_sealed_parts_may_be_erased_and_nothing_else(store: Store) -> None:
     with store.write() as tx:
         append(tx, 1, b"patient")
         append(tx, 2, b"other")
-        log.erase_sealed(tx, 1)
+        tx.execute("UPDATE audit SET sealed = NULL WHERE seq = 1")
         assert [row.sealed for row in log.entries(tx)] == [None, b"other"]
         result = verified(tx)
         assert result.ok

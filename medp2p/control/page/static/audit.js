@@ -67,12 +67,12 @@ function make(record) {
   const actor = record.actor ?? {};
   const who = actor.operator ?? actor.os_user;
   const via = VIA[actor.via] ?? actor.via;
-  const bad = record.outcome && record.outcome !== "ok";
+  const bad = record.damaged || (record.outcome && record.outcome !== "ok");
   const detail = detailText(record.detail);
   return h(
     "li",
     { class: "audit-item", data: { event: record.event } },
-    h("p", { class: "audit-line" }, h("strong", null, escapeText((!bad && WORDS[record.event]) || record.event)), record.peer ? [" ", told(record.peer)] : null, bad ? [" ", h("span", { class: "badge bad" }, escapeText(record.outcome))] : null, record.transfer ? [" ", h("code", { class: "muted" }, escapeText(record.transfer).slice(0, SHORT))] : null),
+    h("p", { class: "audit-line" }, h("strong", null, escapeText((!bad && WORDS[record.event]) || record.event || `record ${record.seq}`)), record.peer ? [" ", told(record.peer)] : null, bad ? [" ", h("span", { class: "badge bad" }, escapeText(record.damaged ? "damaged" : record.outcome))] : null, record.transfer ? [" ", h("code", { class: "muted" }, escapeText(record.transfer).slice(0, SHORT))] : null),
     h("p", { class: "audit-by muted" }, time(record.time), " · ", who ? [told(who), ", "] : null, escapeText(via), detail ? [" · ", told(detail)] : null),
   );
 }
