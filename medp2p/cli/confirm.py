@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import zip_longest
 
 from medp2p import limits
-from medp2p.cli.labels import finding_lines, label_lines, patient_line
+from medp2p.cli.label import finding_lines, label_lines, patient_line
 from medp2p.cli.session import Session, ask_for, read_line
 from medp2p.cli.show import Json, fields, peer_title, safe, verified
 from medp2p.errors import CheckRefusedError

@@ -1,101 +1,15 @@
-"""A label for people: whose images, which studies, what was found; one line each, escaped."""
+"""A label for people: whose images, which studies, what was found. All text is escaped.
 
-from typing import Any
+Sender and receiver read the same words, here and on the page: they compare them by telephone.
+"""
+
+from collections.abc import Sequence
 
 from medp2p.cli.show import Json, fields, safe, when
 
-#: Series and differences shown; the rest is a count, and JSON has more.
-_SERIES_SHOWN = 20
-_DIFFERENCES_SHOWN = 20
-
-
-def patient_text(patient: Json) -> str:
-    """Return a patient on one line: name, id, birth date, sex."""
-    issuer = f" of {safe(patient['issuer'])}" if patient.get("issuer") else ""
-    number = f"id {safe(patient['id'])}{issuer}" if patient.get("id") else "no id"
-    born = safe(patient.get("birth_date"))
-    said = [
-        safe(patient.get("name")) or "no name",
-        number,
-        f"born {_date(born)}" if born else "no birth date",
-        f"sex {safe(patient['sex'])}" if patient.get("sex") else "",
-    ]
-    raw = [safe(patient.get(key)) for key in ("raw_name", "raw_id") if patient.get(key)]
-    text = ", ".join(part for part in said if part)
-    return f"{text}; as it stands in the file: {', '.join(raw)}" if raw else text
-
-
-def _date(text: str) -> str:
-    plain = len(text) == len("YYYYMMDD") and "-" not in text
-    return f"{text[:4]}-{text[4:6]}-{text[6:]}" if plain else text
-
-
-def label_lines(label: Any) -> list[tuple[str, str]]:
-    """Return a label as named lines; [] where there is none."""
-    if not isinstance(label, dict):
-        return []
-    lines = []
-    for line in label.get("patients", []):
-        lines.append(("patient", f"{patient_text(line)}; {_images(line.get('images'))}"))
-    if label.get("typed"):
-        lines.append(("patient", f"{patient_text(label['typed'])}; as typed by the sender"))
-    if label.get("no_patient_data"):
-        lines.append(("patient", "no patient data, says the sender"))
-    lines += [("study", _study(line)) for line in label.get("studies", [])]
-    series = label.get("series", [])
-    lines += [("series", _series(line)) for line in series[:_SERIES_SHOWN]]
-    if len(series) > _SERIES_SHOWN:
-        lines.append(("series", f"and {len(series) - _SERIES_SHOWN} more"))
-    lines.append(("institution", safe(label.get("institutions"))))
-    lines.append(("content", _content(label)))
-    lines.append(("marks", safe(label.get("flags"))))
-    for one in label.get("findings", []):
-        lines.append((safe(one["level"]), f"{safe(one['text'])} ({safe(one['code'])})"))
-    lines.append(("let pass", safe(label.get("allowed"))))
-    left = {key: count for key, count in (label.get("left_out") or {}).items() if count}
-    if left:
-        told = ", ".join(f"{safe(count)} {safe(key)}" for key, count in left.items())
-        lines.append(("not listed", told))
-    return [(name, text) for name, text in lines if text]
-
-
-def _images(count: object) -> str:
-    return "1 image" if count == 1 else f"{safe(count)} images"
-
-
-def _study(line: Json) -> str:
-    accessions = safe(line.get("accessions"))
-    said = [
-        _date(safe(line.get("date"))),
-        safe(line.get("description")),
-        safe(line.get("modalities")),
-        f"accession {accessions}" if accessions else "",
-        f"{safe(line.get('series'))} series, {_images(line.get('images'))}",
-    ]
-    return ", ".join(part for part in said if part)
-
-
-def _series(line: Json) -> str:
-    said = [
-        safe(line.get("number")),
-        safe(line.get("modality")),
-        safe(line.get("description")),
-        _images(line.get("images")),
-    ]
-    return ", ".join(part for part in said if part)
-
-
-def _content(label: Json) -> str:
-    words = (
-        ("images", "images"),
-        ("directories", "DICOMDIR"),
-        ("without_header", "files without header"),
-        ("unverified", "files NOT VERIFIED"),
-        ("loose", "of them with no patient of their own"),
-    )
-    return ", ".join(f"{safe(label[key])} {word}" for key, word in words if label.get(key))
-
-
+#: Lines of each kind that are shown; a person reads no more, JSON has all.
+_STUDIES, _SERIES, _FILES, _DIFFERENCES = 10, 12, 5, 20
+_MARKS = {"block": "BLOCK", "hold": "HOLD", "warn": "warning", "info": "note"}
 _RESULTS = {
     "agrees": "the files are what the label promised",
     "differs": "THE FILES ARE NOT WHAT THE LABEL PROMISED",
@@ -104,22 +18,126 @@ _RESULTS = {
 }
 
 
-def check_lines(check: Any) -> list[tuple[str, str]]:
-    """Return what the look at the files has found, as named lines; [] before it."""
-    if not isinstance(check, dict):
-        return []
-    result = str(check.get("result"))
-    lines = [("looked at", f"{_RESULTS.get(result, safe(result))}, {when(check.get('time'))}")]
-    found = check.get("differences", [])
-    lines += [("differs", safe(one["text"])) for one in found[:_DIFFERENCES_SHOWN]]
-    more = max(0, len(found) - _DIFFERENCES_SHOWN) + int(check.get("more") or 0)
-    if more:
-        lines.append(("differs", f"and {more} more"))
-    if result in ("differs", "no-label"):
-        lines += [(f"came: {name}", text) for name, text in label_lines(check.get("label"))]
+def patient_line(patient: Json) -> str:
+    """Return a patient with both identifiers."""
+    name = safe(patient["name"]) or "no name"
+    issuer = f" of {safe(patient['issuer'])}" if patient["issuer"] else ""
+    number = f"ID {safe(patient['id'])}{issuer}" if patient["id"] else "no ID"
+    born = f"born {_date(patient['birth_date'])}" if patient["birth_date"] else "no birth date"
+    sex = f"sex {safe(patient['sex'])}" if patient["sex"] else ""
+    line = ", ".join(filter(None, [name, number, born, sex]))
+    raw = [safe(patient[key]) for key in ("raw_name", "raw_id") if patient.get(key)]
+    return f"{line}; as it stands in the file: {', '.join(raw)}" if raw else line
+
+
+def label_lines(label: Json) -> list[str]:
+    """Return a label without its findings, a line for each patient, study and series."""
+    lines = []
+    for number, patient in enumerate(label["patients"]):
+        lines.append(f"{patient_line(patient)}; {_count(patient['images'], 'image')}")
+        mine = [study for study in label["studies"] if study["patient"] == number]
+        lines += _cut([_study(study) for study in mine], _STUDIES, "studies")
+        if len(mine) == 1:
+            uid = mine[0]["uid"]
+            series = [_series(one) for one in label["series"] if one["study"] == uid]
+            lines += _cut(series, _SERIES, "series")
+    if label["typed"] is not None:
+        lines.append(f"{patient_line(label['typed'])}; as typed by the sender")
+    lines += [f"from {safe(name)}" for name in label["institutions"]]
+    lines += _beside_images(label)
+    if label["flags"]:
+        lines.append(f"flags: {safe(label['flags'])}")
+    if label["allowed"]:
+        lines.append(f"let pass by the sender: {safe(label['allowed'])}")
+    left = {key: count for key, count in label["left_out"].items() if count}
+    if left:
+        lines.append(f"not listed here: {', '.join(f'{n} {key}' for key, n in left.items())}")
+    return lines
+
+
+def _study(study: Json) -> str:
+    accessions = f", accession {safe(study['accessions'])}" if study["accessions"] else ""
+    words = (safe(study["modalities"]), _date(study["date"]), safe(study["description"]))
+    named = " ".join(filter(None, words)) or "study"
+    images = _count(study["images"], "image")
+    return f"  {named}: {images} in {study['series']} series{accessions}"
+
+
+def _series(one: Json) -> str:
+    words = (safe(one["number"]), safe(one["modality"]), safe(one["description"]))
+    return f"    {' '.join(filter(None, words)) or 'series'}: {_count(one['images'], 'image')}"
+
+
+def _cut(lines: list[str], most: int, what: str) -> list[str]:
+    if len(lines) <= most:
+        return lines
+    return [*lines[:most], f"    and {len(lines) - most} more {what}"]
+
+
+def _beside_images(label: Json) -> list[str]:
+    """Return what is said about files that are no images of a patient."""
+    lines = []
+    if label["directories"]:
+        lines.append(f"DICOMDIR: {label['directories']}")
+    if label["unverified"]:
+        lines.append(f"label not verified: {_count(label['unverified'], 'file')}")
+    beside = label["without_header"] - label["loose"]
+    loose = _count(label["loose"], "file")
+    if label["no_patient_data"]:
+        lines.append(f"{loose}: no patient data, says the sender")
+    elif label["loose"] and label["typed"] is None:
+        lines.append(f"{loose} without a header: nobody says whose they are")
+    if beside > 0 and label["patients"]:
+        count = _count(beside, "file")
+        lines.append(f"{count} without a header: they go with the patient of their folder")
+    return lines
+
+
+def finding_lines(findings: Sequence[Json], allowed: Sequence[str] = ()) -> list[str]:
+    """Return findings, with some of the files of each."""
+    lines = []
+    for one in findings:
+        mark = "let pass" if one["code"] in allowed else _MARKS.get(one["level"], "note")
+        lines.append(f"{mark}: {safe(one['text'])} [{safe(one['code'])}]")
+        if one["level"] != "info":
+            lines += [f"    {safe(name)}" for name in one["files"][:_FILES]]
+            more = one["count"] - min(len(one["files"]), _FILES)
+            if more > 0 and one["files"]:
+                lines.append(f"    and {more} more")
     return lines
 
 
 def label_text(row: Json) -> str:
     """Return label and look of a transfer, a line each; "" where there are none."""
-    return fields([*label_lines(row.get("label")), *check_lines(row.get("check"))])
+    return fields([*_named("label", row.get("label")), *check_fields(row.get("check"))])
+
+
+def check_fields(check: Json | None) -> list[tuple[str, str]]:
+    """Return what the look at the files has found, as named lines; [] before it."""
+    if check is None:
+        return []
+    result = check["result"]
+    lines = [("looked at", f"{_RESULTS.get(result, safe(result))}, {when(check.get('time'))}")]
+    found = check.get("differences", [])
+    lines += [("differs", safe(one["text"])) for one in found[:_DIFFERENCES]]
+    more = max(0, len(found) - _DIFFERENCES) + int(check.get("more") or 0)
+    if more:
+        lines.append(("differs", f"and {more} more"))
+    return lines + (_named("came", check.get("label")) if result in ("differs", "no-label") else [])
+
+
+def _named(name: str, label: object) -> list[tuple[str, str]]:
+    """Return a label with its findings as one field of several lines."""
+    if not isinstance(label, dict):
+        return [(name, safe(label))]
+    lines = label_lines(label) + finding_lines(label["findings"], label["allowed"])
+    return [(name if number == 0 else "", line) for number, line in enumerate(lines)]
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def _date(date: str) -> str:
+    text = safe(date)
+    return f"{text[:4]}-{text[4:6]}-{text[6:]}" if len(text) == 8 and "-" not in text else text

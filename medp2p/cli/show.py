@@ -52,10 +52,13 @@ def columns(head: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str) -
 
 
 def fields(pairs: Iterable[tuple[str, str]]) -> str:
-    """Return named values below each other; those without a value are left out."""
-    kept = [(name, value) for name, value in pairs if value]
+    """Return named values below each other; those without a value are left out.
+
+    One without a name goes on with the one before.
+    """
+    kept = [(f"{name}:" if name else "", value) for name, value in pairs if value]
     width = max((len(name) for name, _ in kept), default=0)
-    return "\n".join(f"{name + ':':{width + 1}} {value}" for name, value in kept)
+    return "\n".join(f"{name:{width}} {value}" for name, value in kept)
 
 
 def coloured(word: str) -> str:

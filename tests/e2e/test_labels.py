@@ -134,7 +134,7 @@ def test_a_person_types_what_stands_on_the_form(
 
     code, seen = typed(ct, *words, answers=["?", "3456"])
     assert code == 0, seen
-    assert "id 123456" in seen.partition("type the birth year")[2]
+    assert "ID 123456" in seen.partition("type the birth year")[2]
     for wrong in ("1971", "123", "y", ""):
         code, seen = typed(ct, *words, answers=[wrong])
         assert code == 5, (wrong, seen)

@@ -6,26 +6,25 @@ from typing import Any
 
 import pytest
 
-from medp2p.cli.label import check_lines, label_lines
+from medp2p.cli.label import check_fields, label_text
 from medp2p.cli.releases import seconds_of
 from medp2p.errors import UsageError
 from tests.helpers.command import Medp2p
-from tests.helpers.desk import TIME, Served
+from tests.helpers.desk import TIME, Served, label_json
 
 OFFERED, SEALED = "o" * 26, "s" * 26
 PATIENT = {"id": "123", "issuer": "", "name": "Doe^Jane", "birth_date": "19700203", "sex": "F"}
 
 
 def label(**more: Any) -> dict[str, Any]:
-    return {
-        "patients": [{**PATIENT, "raw_id": "", "raw_name": "", "images": 3}],
-        "studies": [],
-        "series": [],
-        "findings": [{"code": "slice-gap", "level": "warn", "text": "1 slice", "files": []}],
-        "images": 3,
-        "left_out": {"series": 2},
+    return label_json(
+        patients=[{**PATIENT, "raw_id": "", "raw_name": "", "images": 3}],
+        findings=[
+            {"code": "slice-gap", "level": "warn", "text": "1 slice", "files": [], "count": 1}
+        ],
+        left_out={"series": 2},
         **more,
-    }
+    )
 
 
 @pytest.mark.parametrize(
@@ -67,26 +66,50 @@ def test_what_is_held_is_shown_and_not_released(medp2p: Medp2p, served: Served) 
 def test_the_label_is_shown_before_and_with_the_decision(medp2p: Medp2p, served: Served) -> None:
     served.desk.transfers_by_id[OFFERED]["label"] = label()
     shown = medp2p("inbox", "show", "o").out
-    assert "Doe^Jane, id 123, born 1970-02-03, sex F; 3 images" in shown
+    assert "Doe^Jane, ID 123, born 1970-02-03, sex F; 3 images" in shown
     done = medp2p("inbox", "accept", "o")
     assert done.out == f"accepted {OFFERED}\n"
     assert "Doe^Jane" in done.err
 
 
 def test_label_and_look_as_lines() -> None:
-    assert label_lines(None) == []
-    lines = label_lines(label(typed=PATIENT, no_patient_data=True, series=[{"images": 1}] * 30))
-    assert ("series", "and 10 more") in lines
-    assert ("not listed", "2 series") in lines
-    assert ("warn", "1 slice (slice-gap)") in lines
-    assert check_lines(None) == []
+    assert label_text({}) == ""
+    study = {
+        "patient": 0, "uid": "1.2", "date": "20200102", "time": "", "description": "CHEST",
+        "accessions": [], "modalities": ["CT"], "series": 30, "images": 30,
+    }  # fmt: skip
+    one = {"study": "1.2", "number": 1, "modality": "CT", "description": "x", "images": 1}
+    whole = label(typed=PATIENT, studies=[study], series=[one] * 30, allowed=["slice-gap"])
+    lines = label_text({"label": whole}).splitlines()
+    assert lines[0] == "label: Doe^Jane, ID 123, born 1970-02-03, sex F; 3 images"
+    assert lines[1] == "         CT 2020-01-02 CHEST: 30 images in 30 series"
+    assert lines[2] == "           1 CT x: 1 image"
+    assert "and 18 more series" in lines[14]
+    assert lines[15].endswith("sex F; as typed by the sender")
+    assert "       not listed here: 2 series" in lines
+    assert lines[-1] == "       let pass: 1 slice [slice-gap]"
+
+
+def test_the_sender_reads_the_same_words(medp2p: Medp2p, served: Served, tmp_path: Path) -> None:
+    served.desk.part = {"label": label()}
+    (tmp_path / "a.dcm").write_bytes(b"x")
+    sent = medp2p("send", "b", str(tmp_path), "--yes", "--no-wait", COLUMNS="20").err
+    served.desk.transfers_by_id[SEALED]["label"] = label()
+    shown = medp2p("inbox", "show", "s").out.splitlines()
+    first = next(number for number, line in enumerate(shown) if "Doe^Jane" in line)
+    for line in shown[first : first + 2]:
+        assert line.removeprefix("label:").strip() in sent
+
+
+def test_what_the_look_found() -> None:
+    assert check_fields(None) == []
     difference = {"field": "images", "expected": "3", "found": "4", "text": "\x1b[31mimages"}
     check = {"result": "differs", "time": TIME, "differences": [difference] * 25, "more": 2,
              "label": label()}  # fmt: skip
-    found = check_lines(check)
+    found = check_fields(check)
     assert ("differs", "\\x1b[31mimages") in found
     assert ("differs", "and 7 more") in found
-    assert any(name == "came: patient" for name, _ in found)
+    assert any(name == "came" and "Doe^Jane" in text for name, text in found)
 
 
 def test_targets(medp2p: Medp2p, served: Served) -> None:
