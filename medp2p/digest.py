@@ -12,7 +12,6 @@ from itertools import islice
 
 from blake3 import blake3
 
-DIGEST_BYTES = 32
 #: Digests joined for one call into BLAKE3 when a root is made: 32 KiB at a time.
 _ROOT_BATCH = 1024
 

@@ -220,10 +220,6 @@ class Layout:
             raise IndexError(f"chunk {index} of {self.chunk_count}")
         return min(limits.CHUNK_BYTES, self.size - index * limits.CHUNK_BYTES)
 
-    def header_offset(self, entry_index: int) -> int:
-        """Return where an entry's header starts in the stream."""
-        return self._starts[entry_index]
-
     def data_offset(self, entry_index: int) -> int:
         """Return where an entry's data starts, or would start, in the stream."""
         return self._data[entry_index]

@@ -10,21 +10,20 @@ _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?\Z"
 _ZONE = re.compile(r"[A-Za-z0-9_.-]{1,32}\Z")
 
 
-def parse_address(text: str, *, default_port: int = limits.DEFAULT_PORT) -> tuple[str, int]:
+def parse_address(text: str) -> tuple[str, int]:
     """Return host and port of a peer's address.
 
     Args:
         text: `10.0.0.5:17820`, `[fe80::1%eth0]:17820`, `reader.example`, `fd00::5`.
-        default_port: Taken when the text names none.
 
     Returns:
-        The host without brackets, and a port of 1 to 65535.
+        The host without brackets, and a port of 1 to 65535; DEFAULT_PORT when there is none.
 
     Raises:
         UsageError: It is no address. The text repeats what was given.
     """
     host, port_text = _split(text.strip())
-    port = default_port if port_text is None else _port(port_text, text, lowest=1)
+    port = limits.DEFAULT_PORT if port_text is None else _port(port_text, text, lowest=1)
     _check_host(host, text)
     return host, port
 

@@ -17,7 +17,6 @@ from types import MappingProxyType
 from medp2p import limits
 from medp2p.daemon.address import format_address, parse_listen
 from medp2p.daemon.config_file import TEMPLATE
-from medp2p.daemon.posix import write_private
 from medp2p.errors import ConfigError, UsageError
 
 _DAY = 86400
@@ -344,15 +343,6 @@ def default_text(*, name: str, department: str, place: str) -> bytes:
         except ValueError as error:
             raise ConfigError(f"{key} {error}") from None
     return TEMPLATE.format(**told).encode()
-
-
-def write_default(path: Path, *, name: str, department: str, place: str) -> None:
-    """Write the commented file that `init` leaves, mode 0600.
-
-    Raises:
-        ConfigError: See default_text; nothing is written then.
-    """
-    write_private(path, default_text(name=name, department=department, place=place))
 
 
 def _toml_text(text: str) -> str:

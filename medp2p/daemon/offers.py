@@ -5,22 +5,20 @@ from dataclasses import dataclass
 
 import msgspec
 
-from medp2p import digest, limits
+from medp2p import limits
 from medp2p.daemon import again, clock, endings, papers, policy
 from medp2p.daemon.station import PEER, RULE, Station
 from medp2p.errors import NoSpaceError, RemoteProtocolError
-from medp2p.layout import Layout, check_manifest_untrusted
+from medp2p.layout import LAYOUT_VERSION, Layout, check_manifest_untrusted
 from medp2p.manifest import Entry, Kind
 from medp2p.model import Direction, Priority, State, transfer_id_from_bytes
+from medp2p.proto.binding import bound_digest
 from medp2p.proto.messages import Offer, Wait
 from medp2p.text import format_bytes
 from medp2p.vault import age, peers, transfers
 from medp2p.vault.peers import PeerRow
 from medp2p.vault.store import Tx
 from medp2p.vault.transfers import TransferRow
-
-#: Protocol version under which offers are bound; parked ones keep theirs when there is a next.
-_OFFER_PROTOCOL = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,23 +39,8 @@ class Verdict:
 def offer_of(station: Station, peer: PeerRow, offer: Offer, *, outgoing: bool) -> bytes:
     """Return the digest that binds an offer between this workstation and a peer."""
     mine, theirs = station.keys.noise_public, peer.noise_key
-    return digest.offer_digest(
-        protocol=_OFFER_PROTOCOL,
-        layout=offer.layout,
-        sender=mine if outgoing else theirs,
-        receiver=theirs if outgoing else mine,
-        transfer=offer.transfer,
-        salt=offer.salt,
-        length=offer.length,
-        manifest=offer.manifest,
-        entries=offer.entries,
-        files=offer.files,
-        file_bytes=offer.file_bytes,
-        priority=offer.priority,
-        created_ms=offer.created_ms,
-        label=offer.label,
-        note=offer.note,
-    )
+    sender, receiver = (mine, theirs) if outgoing else (theirs, mine)
+    return bound_digest(offer, sender=sender, receiver=receiver)
 
 
 def bind(offer: Offer, bound: bytes) -> Offer:
@@ -71,7 +54,9 @@ def consider(tx: Tx, station: Station, peer: PeerRow, offer: Offer) -> Verdict:
     A known id with another offer, or from another peer, is refused and audited.
     """
     transfer = transfer_id_from_bytes(offer.transfer)
-    if offer.layout != 1 or offer.offer != offer_of(station, peer, offer, outgoing=False):
+    if offer.layout != LAYOUT_VERSION or offer.offer != offer_of(
+        station, peer, offer, outgoing=False
+    ):
         return _refuse(tx, station, peer, transfer, "offer-mismatch")
     known = transfers.maybe(tx, transfer)
     if known is not None:
@@ -169,10 +154,9 @@ def agreed(offer: Offer, entries: list[Entry], manifest: bytes) -> Layout:
 # --- room -------------------------------------------------------------------------------
 
 
-def sealed_size(station: Station, length: int) -> int:
+def sealed_size(length: int) -> int:
     """Return the bytes that a stream takes when sealed for this workstation's vault."""
-    header = age.header_for(bytes(16), [station.keys.vault_recipient], station.random_bytes)
-    return age.sealed_size(length, len(header))
+    return age.sealed_size(length, age.header_bytes(recipients=1))
 
 
 def reserve_bytes(station: Station) -> int:
@@ -183,7 +167,7 @@ def reserve_bytes(station: Station) -> int:
 def no_space(station: Station, length: int) -> Wait:
     """Return the message that tells the sender how much room is missing."""
     free = shutil.disk_usage(station.home.vault).free
-    needed = sealed_size(station, length) + reserve_bytes(station)
+    needed = sealed_size(length) + reserve_bytes(station)
     return Wait(code="no-space", needed_bytes=needed, free_bytes=free)
 
 

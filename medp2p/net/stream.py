@@ -189,43 +189,6 @@ class SocketByteStream:
             raise trio.ClosedResourceError
 
 
-class TrioByteStream:
-    """Any trio stream as a ByteStream: memory streams in tests, wrapped relays later."""
-
-    def __init__(self, stream: trio.abc.Stream, address: str = "memory") -> None:
-        self._stream = stream
-        self._address = address
-
-    @property
-    def address(self) -> str:
-        """See ByteStream."""
-        return self._address
-
-    async def receive_into(self, view: memoryview) -> int:
-        """See ByteStream."""
-        data = await self._stream.receive_some(len(view))
-        view[: len(data)] = data
-        return len(data)
-
-    def receive_ready(self, view: memoryview) -> int:
-        """See ByteStream: such a stream is only for tasks."""
-        return 0
-
-    async def send_some(self, data: memoryview) -> int:
-        """See ByteStream."""
-        piece = bytes(data[: limits.MAX_NOISE_BYTES])
-        await self._stream.send_all(piece)
-        return len(piece)
-
-    def send_ready(self, data: memoryview, patience: float) -> tuple[int, float]:
-        """See ByteStream: such a stream is only for tasks."""
-        return 0, 0.0
-
-    async def aclose(self) -> None:
-        """See ByteStream."""
-        await trio.aclose_forcefully(self._stream)
-
-
 async def receive_exactly(stream: ByteStream, view: memoryview) -> None:
     """Fill the whole view.
 

@@ -1,6 +1,5 @@
 """What a scan found, in columns, and its form as bytes for the sealed store."""
 
-import os
 import sys
 from array import array
 from collections.abc import Sequence
@@ -104,22 +103,6 @@ class Scan:
             files=sum(entry.kind is Kind.FILE for entry in entries),
             file_bytes=sum(entry.size for entry in entries),
         )
-
-    def disk_path(self, index: int) -> bytes:
-        """Return the absolute path of the entry of that number."""
-        parent = os.path.dirname(self.roots[self.root_of[index]])
-        return os.path.join(parent, self.entries[index].path)
-
-
-def file_stat(found: os.stat_result) -> FileStat:
-    """Return a stat result in the form that a scan keeps and compares."""
-    return FileStat(
-        found.st_size,
-        clamp_ns(found.st_mtime_ns),
-        clamp_ns(found.st_ctime_ns),
-        found.st_dev,
-        found.st_ino,
-    )
 
 
 def clamp_ns(time_ns: int) -> int:

@@ -17,15 +17,14 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from medp2p import digest, limits
+from medp2p import limits
 from medp2p.errors import IntegrityError, RemoteProtocolError
 from medp2p.model import transfer_id_from_bytes
+from medp2p.proto.binding import bound_digest
 from medp2p.proto.facts import Statement, check_parties_untrusted, verify_untrusted
 from medp2p.proto.messages import Fact, Hash, Key, Offer, decode_untrusted, encode
 
 FORMAT: Final = "medp2p proof 1"
-#: Under which version offers are bound.
-_OFFER_PROTOCOL = 1
 
 
 class Side(Struct, frozen=True, forbid_unknown_fields=True):
@@ -140,23 +139,8 @@ def _summary(proof: Proof, raw: bytes) -> Offer:
     offer = decode_untrusted(raw)
     if not isinstance(offer, Offer) or encode(offer) != raw:
         raise RemoteProtocolError("its summary is none")
-    bound = digest.offer_digest(
-        protocol=_OFFER_PROTOCOL,
-        layout=offer.layout,
-        sender=proof.sender.noise_key,
-        receiver=proof.receiver.noise_key,
-        transfer=offer.transfer,
-        salt=offer.salt,
-        length=offer.length,
-        manifest=offer.manifest,
-        entries=offer.entries,
-        files=offer.files,
-        file_bytes=offer.file_bytes,
-        priority=offer.priority,
-        created_ms=offer.created_ms,
-        label=offer.label,
-        note=offer.note,
-    )
+    parties = {"sender": proof.sender.noise_key, "receiver": proof.receiver.noise_key}
+    bound = bound_digest(offer, **parties)
     if bound != proof.offer or transfer_id_from_bytes(offer.transfer) != proof.transfer:
         raise RemoteProtocolError("its summary is not what was agreed on")
     return offer

@@ -92,12 +92,6 @@ def pending(tx: Tx, peer_key: bytes, limit: int = MAX_FACTS) -> list[FactRow]:
     return [_decode(row) for row in rows]
 
 
-def peers_pending(tx: Tx) -> list[bytes]:
-    """Return the keys of the peers for whom facts are waiting."""
-    rows = tx.execute("SELECT DISTINCT peer_key FROM facts WHERE direction = 'out' AND acked = 0")
-    return [bytes(key) for (key,) in rows]
-
-
 def acknowledge(tx: Tx, peer_key: bytes, number: int) -> int:
     """Mark our facts up to ``number`` as applied by the peer; return how many were not yet.
 

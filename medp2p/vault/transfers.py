@@ -206,15 +206,6 @@ def open_for_peer(
     return [_decode(row) for row in tx.execute(sql, (key, direction, direction, *_CLOSED))]
 
 
-def count_by_state(tx: Tx, direction: Direction | None = None) -> dict[State, int]:
-    """Return how many transfers are in each state; states without any are left out."""
-    rows = tx.execute(
-        "SELECT state, count(*) FROM transfers WHERE ? IS NULL OR direction = ? GROUP BY state",
-        (direction, direction),
-    )
-    return {State(state): int(count) for state, count in rows}
-
-
 def count(
     tx: Tx,
     *,

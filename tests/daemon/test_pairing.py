@@ -29,7 +29,7 @@ from medp2p.net.dial import Identity, Route, dial_pairing
 from medp2p.net.handshake import PairingChannel
 from medp2p.net.link import Link, open_link
 from medp2p.net.listen import ListenStats, serve
-from medp2p.net.stream import ByteStream, TrioByteStream
+from medp2p.net.stream import ByteStream
 from medp2p.proto.messages import (
     Message,
     PairConfirm,
@@ -44,6 +44,7 @@ from medp2p.vault.durable import Files
 from medp2p.vault.peers import PeerRow
 from medp2p.vault.sealing import SpoolBox, VaultBox
 from medp2p.vault.store import Store
+from tests.helpers.links import TrioByteStream
 
 ANNA = Actor(os_user="anna", via="cli")
 NOW = 1_700_000_000_000

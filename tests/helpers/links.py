@@ -13,7 +13,7 @@ from medp2p import limits
 from medp2p.net import handshake
 from medp2p.net.handshake import Identity
 from medp2p.net.link import Link, ReceivedChunk, open_link
-from medp2p.net.stream import ByteStream, SocketByteStream, TrioByteStream
+from medp2p.net.stream import ByteStream, SocketByteStream
 from medp2p.proto.frames import ChunkHeader
 from medp2p.proto.messages import (
     PROTOCOL_LOWEST,
@@ -27,6 +27,45 @@ from medp2p.proto.messages import (
 )
 
 TRANSFER = b"\x07" * 16
+
+
+class TrioByteStream:
+    """Any trio stream as a ByteStream, for tasks only: memory streams."""
+
+    def __init__(self, stream: trio.abc.Stream, address: str = "memory") -> None:
+        self._stream = stream
+        self._address = address
+
+    @property
+    def address(self) -> str:
+        """See ByteStream."""
+        return self._address
+
+    async def receive_into(self, view: memoryview) -> int:
+        """See ByteStream."""
+        data = await self._stream.receive_some(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    def receive_ready(self, view: memoryview) -> int:
+        """See ByteStream."""
+        return 0
+
+    async def send_some(self, data: memoryview) -> int:
+        """See ByteStream."""
+        piece = bytes(data[: limits.MAX_NOISE_BYTES])
+        await self._stream.send_all(piece)
+        return len(piece)
+
+    def send_ready(self, data: memoryview, patience: float) -> tuple[int, float]:
+        """See ByteStream."""
+        return 0, 0.0
+
+    async def aclose(self) -> None:
+        """See ByteStream."""
+        await trio.aclose_forcefully(self._stream)
+
+
 Kind = Literal["transfer", "facts", "ping"]
 
 

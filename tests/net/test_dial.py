@@ -21,9 +21,9 @@ from medp2p.net.dial import DialError, Route, _is_self, _why, dial, dial_pairing
 from medp2p.net.handshake import Identity
 from medp2p.net.link import Link, ReceivedChunk, open_link
 from medp2p.net.listen import open_listeners, serve
-from medp2p.net.stream import ByteStream, SocketByteStream, TrioByteStream
+from medp2p.net.stream import ByteStream, SocketByteStream
 from medp2p.proto.messages import Facts, PairRefused, PairStart, encode
-from tests.helpers.links import A, B, C, answer, hello
+from tests.helpers.links import A, B, C, TrioByteStream, answer, hello
 
 DONE = Facts(facts=[], last=True)
 

@@ -10,12 +10,12 @@ from trio.testing import MockClock
 from medp2p import limits
 from medp2p.errors import LinkLostError, LocalProtocolError, RemoteProtocolError
 from medp2p.net.link import Link, ReceivedChunk, open_link
-from medp2p.net.stream import TrioByteStream
 from medp2p.proto.frames import PACKING_FEATURE, ChunkHeader, Packing
 from medp2p.proto.messages import Abort, Bye, Commit, Fact, Facts, Page, Ping, encode
 from tests.helpers.links import (
     A,
     B,
+    TrioByteStream,
     header,
     linked,
     send_chunk,

@@ -18,11 +18,11 @@ from medp2p.net import handshake
 from medp2p.net.handshake import Identity
 from medp2p.net.link import Link, open_link
 from medp2p.net.listen import ListenStats, serve
-from medp2p.net.stream import ByteStream, TrioByteStream, send_all
+from medp2p.net.stream import ByteStream, send_all
 from medp2p.proto.messages import Bye
 from medp2p.proto.noise import Handshake
 from medp2p.proto.preamble import Preamble, Purpose
-from tests.helpers.links import A, B, C, answer, hello
+from tests.helpers.links import A, B, C, TrioByteStream, answer, hello
 
 PREAMBLE = Preamble(Purpose.SESSION, 1, 1).encode()
 

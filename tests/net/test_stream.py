@@ -14,12 +14,11 @@ from medp2p.errors import LinkLostError
 from medp2p.net.stream import (
     ByteStream,
     SocketByteStream,
-    TrioByteStream,
     plain_host,
     receive_exactly,
     send_all,
 )
-from tests.helpers.links import sockets
+from tests.helpers.links import TrioByteStream, sockets
 
 Pair = tuple[ByteStream, ByteStream]
 Make = Callable[[], AbstractAsyncContextManager[Pair]]

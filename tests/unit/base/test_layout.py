@@ -123,7 +123,7 @@ def test_offsets_point_at_header_and_data() -> None:
     whole = joined(plan, 0, plan.size, contents)
     for index, entry in enumerate(entries):
         data = plan.data_offset(index)
-        assert whole[plan.header_offset(index) : data] == layout.header(entry)
+        assert whole[data - layout.header_bytes(entry) : data] == layout.header(entry)
         assert whole[data : data + entry.size] == contents[index]
 
 

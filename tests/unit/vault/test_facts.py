@@ -38,12 +38,11 @@ def test_our_facts_wait_until_acknowledged(store: Store) -> None:
         assert facts.next_number(tx, key(1)) == 4
         assert facts.pending(tx, key(1), 10) == [fact(1), fact(2), fact(3)]
         assert facts.pending(tx, key(1), 2) == [fact(1), fact(2)]
-        assert facts.peers_pending(tx) == [key(1)]
         assert facts.acknowledge(tx, key(1), 2) == 2
         assert facts.pending(tx, key(1), 10) == [fact(3)]
         assert facts.acknowledge(tx, key(1), 1) == 0, "an older one takes nothing back"
         assert facts.acknowledge(tx, key(1), 99) == 1
-        assert facts.peers_pending(tx) == []
+        assert facts.pending(tx, key(1), 10) == []
         assert facts.next_number(tx, key(1)) == 4, "numbers go on"
 
 
@@ -120,7 +119,7 @@ def test_peers_and_directions_do_not_mix(store: Store) -> None:
         assert facts.last_in(tx, key(2)) == 0
         facts.acknowledge(tx, key(2), 1)
         assert facts.pending(tx, key(1), 10) == [fact(1)]
-        assert facts.peers_pending(tx) == [key(1)]
+        assert facts.pending(tx, key(2), 10) == []
 
 
 def test_all_facts_of_a_transfer_are_found(store: Store) -> None:
