@@ -24,7 +24,7 @@ from medp2p.errors import (
     TransferAbortedError,
 )
 from medp2p.layout import Bytes, Layout
-from medp2p.model import ENDED
+from medp2p.model import ENDED, WHOLE
 from medp2p.net.buffers import let_go
 from medp2p.net.link import Link, ReceivedChunk
 from medp2p.proto.frames import PACKING_FEATURE, ChunkHeader, Packing
@@ -90,9 +90,18 @@ class Intake:
         return commit
 
     async def want(self) -> list[tuple[int, int]]:
-        """Return the [first, end) ranges of chunks to ask for; only these are taken."""
+        """Return the [first, end) ranges of chunks to ask for; only these are taken.
+
+        Raises:
+            TransferAbortedError: The transfer was ended meanwhile, or is whole.
+        """
         count = self.geometry.chunk_count
-        missing = await self.station.read(journal.missing_ranges, self.transfer, count)
+
+        def lacking(tx: Tx) -> list[tuple[int, int]]:
+            still_open(tx, self.transfer)  # the journal of what is whole is empty
+            return journal.missing_ranges(tx, self.transfer, count)
+
+        missing = await self.station.read(lacking)
         self._wanted = bytearray(count)  # a byte for each chunk, 16 MiB at the very most
         for first, end in missing:
             self._wanted[first:end] = b"\1" * (end - first)
@@ -263,10 +272,13 @@ async def _whole_group(
 
 
 def still_open(tx: Tx, transfer: str) -> None:
-    """Refuse to add to a transfer that was ended meanwhile: its rows are being erased.
+    """Refuse to add to a transfer that was ended meanwhile, or is whole.
+
+    The rows of what was ended are being erased; what is sealed must never change again.
 
     Raises:
         TransferAbortedError: It was.
     """
-    if transfers.get(tx, transfer).state in ENDED:
+    state = transfers.get(tx, transfer).state
+    if state in ENDED or state in WHOLE:
         raise TransferAbortedError("the transfer was ended meanwhile")

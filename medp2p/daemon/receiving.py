@@ -15,7 +15,7 @@ from medp2p import digest, limits
 from medp2p.daemon import endings, offers, papers, room, statements
 from medp2p.daemon.exchange import Exchange
 from medp2p.daemon.groups import one_error
-from medp2p.daemon.intake import Intake
+from medp2p.daemon.intake import Intake, still_open
 from medp2p.daemon.station import PEER, Station
 from medp2p.errors import (
     IntegrityError,
@@ -248,6 +248,7 @@ class Receiving:
                 await self._seal(geometry, key, offer, writer, commit)
 
     def _begin(self, tx: Tx) -> None:
+        still_open(tx, self.transfer)
         now = self.station.now_ms()
         transfers.update(tx, self.transfer, state=State.RECEIVING, reason=None, updated_ms=now)
 
@@ -275,9 +276,11 @@ class Receiving:
         if root != commit.root:
             raise IntegrityError("the two sides hold different bytes: their roots differ")
         # Nothing may come between the name and the row about it.
-        with trio.move_on_after(limits.COMMIT_SECONDS, shield=True):
+        with trio.move_on_after(limits.COMMIT_SECONDS, shield=True) as scope:
             await trio.to_thread.run_sync(writer.finish, station.home.sealed(self.transfer))
             await station.write(self._sealed, root, geometry.chunk_count)
+        if scope.cancelled_caught:  # the next conversation finds the file, and writes the row
+            raise StoreError("the disk does not keep up: what came is not sealed yet")
         await station.touch(self.transfer)
         station.files.step("receipt")
         await self.facts.deliver()
@@ -286,6 +289,7 @@ class Receiving:
     def _sealed(self, tx: Tx, root: bytes, chunks: int) -> None:
         """The state, its fact and its audit record, in one transaction."""
         station, now = self.station, self.station.now_ms()
+        still_open(tx, self.transfer)
         station.files.step("commit")
         # What the spool key opens stays for the look at the files (checking.py), then it goes.
         transfers.update(
@@ -305,7 +309,7 @@ class Receiving:
 
     def _fail(self, tx: Tx, error: MedP2PError) -> None:
         row = transfers.get(tx, self.transfer)
-        if row.state in ENDED:
+        if row.state in ENDED or row.state in WHOLE:
             return
         statements.queue_fact(tx, self.station, row, "failed", {"code": error.code})
         endings.end(

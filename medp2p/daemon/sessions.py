@@ -25,7 +25,7 @@ from medp2p.proto.messages import PROTOCOL_LOWEST, Bye, Hello
 from medp2p.vault import peers
 from medp2p.vault.peers import PeerRow
 
-Place = tuple[bytes, str, str | None, int, bool]
+Place = tuple[bytes, str, str | None, bool]
 
 
 @dataclass(eq=False)
@@ -44,7 +44,7 @@ class Session:
         """Return what only one connection at a time may be."""
         hello = self.link.hello
         transfer = None if hello.transfer is None else transfer_id_from_bytes(hello.transfer)
-        return (self.peer.noise_key, hello.kind, transfer, hello.index, self.ours)
+        return (self.peer.noise_key, hello.kind, transfer, self.ours)
 
 
 class Sessions:
@@ -205,7 +205,7 @@ class Sessions:
 
     def conversing(self, key: bytes, transfer: str) -> bool:
         """Tell whether a peer is sending us this transfer, or rests on its offer, now."""
-        return (key, "transfer", transfer, 0, False) in self._held
+        return (key, "transfer", transfer, False) in self._held
 
     async def end_all(self, key: bytes) -> None:
         """End every connection with a peer whose pin was removed or that is blocked."""

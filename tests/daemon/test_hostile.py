@@ -8,7 +8,8 @@ import msgspec
 import pytest
 import trio
 
-from medp2p import limits
+from medp2p import limits, manifest
+from medp2p.daemon.sessions import Session
 from medp2p.errors import LinkLostError
 from medp2p.manifest import Entry, Kind, encode_entry
 from medp2p.model import State, transfer_id_to_bytes
@@ -16,6 +17,7 @@ from medp2p.net.link import ReceivedChunk
 from medp2p.proto.messages import (
     Abort,
     Answer,
+    Bye,
     Commit,
     Fact,
     Facts,
@@ -64,6 +66,45 @@ async def test_a_puppet_can_send(tmp_path: Path) -> None:
         await sealed(b, puppet, parcel, offer)
         folder = await b.released(id_of(offer), tmp_path / "out")
         assert (folder / "x.dcm").read_bytes() == parcel.data
+
+
+async def test_a_second_connection_replaces_the_first_whatever_it_calls_itself(
+    tmp_path: Path,
+) -> None:
+    async with visited(tmp_path) as (_, b, puppet):
+        parcel = Parcel.of(3 * MIB)
+        offer = puppet.offer(b, parcel)
+        async with puppet.asked(b, offer, parcel) as one, puppet.offering(b, offer, index=1) as two:
+            assert await one.end() == Bye()
+            assert isinstance(await two.next(), Answer)
+
+
+@pytest.mark.parametrize("said", ["chunk", "commit"])
+async def test_nothing_that_is_said_changes_what_is_sealed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    """Even if two connections carried one transfer: the rows of the store decide."""
+    monkeypatch.setattr(Session, "place", property(id))
+    async with visited(tmp_path) as (_, b, puppet):
+        parcel = Parcel.of(3 * MIB)
+        offer = puppet.offer(b, parcel)
+        transfer = id_of(offer)
+        async with puppet.asked(b, offer, parcel) as one, puppet.offering(b, offer) as two:
+            assert isinstance(await two.next(), Answer)
+            await two.link.send(Page(0, next(manifest.pages(parcel.entries)), last=True))
+            await two.needed()
+            await one.chunks(parcel, range(4))
+            await one.commit(parcel.root(offer))
+            await b.until(transfer, State.SEALED)
+            before = b.home.sealed(transfer).read_bytes()
+            if said == "chunk":
+                other = bytes(MIB)
+                await two.chunk(1, other, parcel.digest(1, other))
+            await two.commit(bytes(32))
+            await two.end()
+        assert b.state(transfer) is State.SEALED
+        assert b.home.sealed(transfer).read_bytes() == before
+        assert "failed" not in [kind for _, kind, _ in b.facts(transfer)]
 
 
 @pytest.mark.parametrize("wrong", ["root", "digest", "headers"])

@@ -1,6 +1,7 @@
 """Transfers between two and three workstations, from the offer to the receipt, and how they end."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -284,6 +285,26 @@ async def test_too_late_to_cancel(tmp_path: Path) -> None:
         await a.until(transfer, State.SEALED)
         with pytest.raises(ConflictError):
             await a.desk.cancel(ANNA, transfer)
+
+
+async def test_a_disk_that_takes_too_long_to_seal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "COMMIT_SECONDS", 0.3)
+    slow = [0.6]
+
+    def step(name: str) -> None:
+        if name == "rename" and slow:
+            time.sleep(slow.pop())
+
+    async with pair_of(tmp_path) as (it, a, b):
+        await it.restart(b, step=step)
+        study = it.source("study", STUDY)
+        transfer = await a.send("b", study)
+        await a.until(transfer, State.SEALED)  # by the next conversation: this one ends
+        assert not slow
+        folder = await b.released(transfer, tmp_path / "out")
+        assert tree_of(folder / "study") == tree_of(study)
 
 
 async def test_discarded_in_the_middle(tmp_path: Path) -> None:

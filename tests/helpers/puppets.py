@@ -133,24 +133,29 @@ class Puppet:
 
     @asynccontextmanager
     async def call(
-        self, it: Workstation, kind: str = "transfer", transfer: bytes | None = None
+        self,
+        it: Workstation,
+        kind: str = "transfer",
+        transfer: bytes | None = None,
+        *,
+        index: int = 0,
     ) -> AsyncIterator["Talk"]:
         """Hold a conversation that the puppet has opened, facts not yet exchanged."""
         link = await dial(
             [tcp_route("127.0.0.1", it.port)],
             identity=self.identity,
             peer_key=it.key,
-            hello=self.hello(kind, transfer),
+            hello=msgspec.structs.replace(self.hello(kind, transfer), index=index),
         )
         async with open_link(link):
             yield Talk(link)
 
     @asynccontextmanager
     async def offering(
-        self, it: Workstation, offer: Offer, facts: Sequence[Fact] = ()
+        self, it: Workstation, offer: Offer, facts: Sequence[Fact] = (), *, index: int = 0
     ) -> AsyncIterator["Talk"]:
         """Hold a transfer conversation up to the offer, which is sent."""
-        async with self.call(it, "transfer", offer.transfer) as talk:
+        async with self.call(it, "transfer", offer.transfer, index=index) as talk:
             await talk.exchange(facts)
             await talk.link.send(offer)
             yield talk
