@@ -129,7 +129,9 @@ class Exchange:
         features = self.link.hello.features
         return [
             row
-            for row in await self._station.read(facts.of_transfer, transfer)
+            for row in await self._station.read(
+                facts.of_transfer, self.peer.noise_key, transfer
+            )
             if row.direction is Direction.OUT
             and row.acked
             and signed.understood(row.kind, features)
@@ -181,6 +183,9 @@ def apply_facts(
 ) -> tuple[int, list[TransferRow]]:
     """Apply each new fact once.
 
+    One about a transfer that is not known here, or beyond MAX_FACTS_PER_TRANSFER, is acknowledged
+    and not kept: whoever may say anything could fill the disk with it.
+
     Returns:
         The number up to which all are applied, and the transfers that they were about.
 
@@ -198,6 +203,9 @@ def apply_facts(
         if statement.number > facts.last_in(tx, theirs) + limits.MAX_FACT_STEP:
             raise RemoteProtocolError("a fact with a number far ahead")
         try:
+            if not _has_room(tx, station, peer, statement):
+                statements.note_theirs(tx, theirs, fact, statement)
+                continue
             fresh = statements.keep_theirs(tx, station, theirs, fact, statement)
         except ConflictError as error:  # it goes on with higher numbers once it has heard ours
             station.ledger.alarm(
@@ -209,3 +217,16 @@ def apply_facts(
             changed[transfer_id_from_bytes(statement.transfer)] = None
     rows = [row for each in changed if (row := transfers.maybe(tx, each)) is not None]
     return facts.last_in(tx, peer.noise_key), rows
+
+
+def _has_room(tx: Tx, station: Station, peer: PeerRow, statement: signed.Statement) -> bool:
+    """Return whether a fact is kept; raise an alarm where a peer says too much of a transfer."""
+    transfer = transfer_id_from_bytes(statement.transfer)
+    if transfers.maybe(tx, transfer) is None:
+        return False
+    if facts.count_in(tx, peer.noise_key, transfer) < limits.MAX_FACTS_PER_TRANSFER:
+        return True
+    text = "it states more about a transfer than can be true; that is not kept"
+    key = peer.noise_key
+    station.ledger.alarm(tx, kind="too-many-facts", text=text, peer=peer.name, peer_key=key)
+    return False

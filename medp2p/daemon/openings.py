@@ -71,7 +71,7 @@ def _looks(tx: Tx, row: TransferRow) -> list[facts.FactRow]:
     """Return our facts that say somebody looked, the first one first."""
     return [
         fact
-        for fact in facts.of_transfer(tx, row.id)
+        for fact in facts.of_transfer(tx, row.peer_key, row.id)
         if fact.direction == Direction.OUT and fact.kind in (PREVIEWED, OPENED)
     ]
 

@@ -34,7 +34,7 @@ def proof(tx: Tx, station: Station, prefix: str, *, with_label: bool) -> dict[st
         VaultLockedError: The facts lie under the vault key.
     """
     row = transfers.find(tx, prefix)
-    known = facts.of_transfer(tx, row.id)
+    known = facts.of_transfer(tx, row.peer_key, row.id)
     peer = peers.by_key(tx, row.peer_key)
     if row.offer is None or not known:
         raise ConflictError(f"nothing has been stated about transfer {row.id} yet")

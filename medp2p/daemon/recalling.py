@@ -119,7 +119,7 @@ def _ask(tx: Tx, station: Station, actor: Actor, row: TransferRow, reason: str) 
 
 def _is_recalled(tx: Tx, row: TransferRow) -> bool:
     """Return whether a recall is on its way, or has been answered by what is final."""
-    said = [fact.kind for fact in facts.of_transfer(tx, row.id)]
+    said = [fact.kind for fact in facts.of_transfer(tx, row.peer_key, row.id)]
     return "recalled" in said or said.count("recall") > said.count("kept")
 
 
@@ -197,18 +197,29 @@ def told_late(tx: Tx, station: Station, row: TransferRow, statement: Statement) 
     now = station.now_ms()
     state = row.state
     if state not in WHOLE:
+        if row.root is None or row.root != statement.root:
+            _unproved_late(tx, station, row, statement)
+            return
         papers.close_papers(tx, station, row)
         state = State.SEALED if row.released_ms is None else State.RELEASED
     transfers.update(
         tx,
         row.id,
         state=state,
-        root=row.root or statement.root,
         finished_ms=now,
         reason=Reason(DESTROY_ASKED, text, now),
         updated_ms=now,
     )
     record(tx, station, row, "recall", PEER, "opened", _said(statement))
+
+
+def _unproved_late(tx: Tx, station: Station, row: TransferRow, statement: Statement) -> None:
+    """It cannot have been opened there: it was never whole, as far as our own root tells."""
+    if row.state is State.RECALLING:
+        text = "the receiver says that it had been opened; here it was never sent whole: call there"
+        now = station.now_ms()
+        transfers.update(tx, row.id, reason=Reason(DESTROY_ASKED, text, now), updated_ms=now)
+    record(tx, station, row, "recall", PEER, "unproved", _said(statement))
 
 
 def told_destroyed(tx: Tx, station: Station, row: TransferRow, statement: Statement) -> None:
@@ -290,7 +301,7 @@ def erased(tx: Tx, station: Station, row: TransferRow) -> None:
     """Answer a recall, if there was one: called when file and key are gone."""
     if row.direction is not Direction.IN or papers.RECALL not in transfers.blob_names(tx, row.id):
         return
-    if "recalled" not in [fact.kind for fact in facts.of_transfer(tx, row.id)]:
+    if "recalled" not in [fact.kind for fact in facts.of_transfer(tx, row.peer_key, row.id)]:
         detail = {"erased": rfc3339(station.now_ms()), **opening(tx, station, row)}
         statements.queue_fact(tx, station, row, "recalled", detail)
 
@@ -312,7 +323,7 @@ def refuse_unasked(tx: Tx, row: TransferRow) -> None:
         ConflictError: Nobody has asked, it was answered already, or a release is under way.
     """
     if not is_asked(row) or row.state in ENDED:
-        kinds = [fact.kind for fact in facts.of_transfer(tx, row.id)]
+        kinds = [fact.kind for fact in facts.of_transfer(tx, row.peer_key, row.id)]
         if said := [kind for kind in kinds if kind in ("destroyed", "kept")]:
             raise ConflictError(f"transfer {row.id} was answered already: {said[-1]}")
         raise ConflictError(f"nobody has asked to destroy transfer {row.id}")

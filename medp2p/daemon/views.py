@@ -80,7 +80,7 @@ def with_papers(tx: Tx, station: Station, row: TransferRow) -> Json:
     view = transfer(station, row)
     view["addendum_of"] = again.added_to(tx, row.id)
     view["addenda"] = again.addenda(tx, row.id)
-    view |= {kind: when(facts.first_time(tx, row.id, kind)) for kind in _LOOKED_AT}
+    view |= {kind: when(facts.first_time(tx, row.peer_key, row.id, kind)) for kind in _LOOKED_AT}
     kept = transfers.blob_names(tx, row.id)
 
     def paper(name: str) -> bytes | None:
@@ -141,7 +141,7 @@ def full(tx: Tx, station: Station, row: TransferRow, *, entries: bool) -> Json:
             "acknowledged": fact.acked,
             "detail": _said(station, fact),
         }
-        for fact in facts.of_transfer(tx, row.id)
+        for fact in facts.of_transfer(tx, row.peer_key, row.id)
     ]
     if (
         entries

@@ -101,9 +101,11 @@ MAX_STRANGERS = 64
 MAX_STRANGERS_PER_ADDRESS = 16
 #: Sessions of one peer at a time: each running transfer has one.
 MAX_SESSIONS_PER_PEER = 32
-#: Transfers under way towards one peer at a time; more wait in the outbox. There is no bound on
-#: all: some slow peers must not hold up the others.
+#: Transfers under way towards a peer; more wait. None on all: the slow must not hold up others.
 MAX_RUNNING_PER_PEER = 4
+#: Facts of its peer kept of one transfer (an honest one has a dozen); numbers of others noted.
+MAX_FACTS_PER_TRANSFER = 64
+MAX_NOTED_FACTS = 256
 
 #: Addresses of one peer that are dialled side by side: a workstation with VPN, Docker and two
 #: networks has fewer; more come from a hostile or broken responder.
@@ -383,8 +385,7 @@ MAX_HELD_SHOWN = 100
 
 # --- the database -------------------------------------------------------------------------
 
-#: How long a write waits for another program (a backup, sqlite3 by hand), and a checkpoint for
-#: readers under way.
+#: A write waits so long for another program (a backup, sqlite3), a checkpoint for readers.
 STORE_BUSY_SECONDS = 5.0
 #: Connections for reading that are kept open; more are opened when asked for, and closed again.
 STORE_IDLE_READERS = 4

@@ -22,7 +22,7 @@ class FactRow:
         peer_key: X25519 key of the other side.
         direction: "out": ours, for the peer; "in": the peer's.
         number: From 1, per peer and direction.
-        transfer: Id of the transfer.
+        transfer: Id of the transfer; "" for a fact of which only number and signature are kept.
         kind: "sealed", "opened", "released", ...
         time_ms: When it became so, by the clock of the side that says it.
         statement: The signed bytes, sealed by the caller (a reason may name a patient).
@@ -132,23 +132,47 @@ def add_in(tx: Tx, row: FactRow) -> bool:
     return False
 
 
+def drop_noted(tx: Tx, peer_key: bytes, most: int) -> None:
+    """Keep the newest ``most`` facts of a peer that are about no transfer; drop the others."""
+    noted = "peer_key = ? AND direction = 'in' AND transfer = ''"
+    tx.execute(
+        f"DELETE FROM facts WHERE {noted} AND number <="  # noqa: S608 - a constant
+        f" (SELECT number FROM facts WHERE {noted} ORDER BY number DESC LIMIT 1 OFFSET ?)",
+        (peer_key, peer_key, most),
+    )
+
+
 def last_in(tx: Tx, peer_key: bytes) -> int:
     """Return the number of the peer's last fact applied: what we acknowledge; 0 before any."""
     return _last(tx, peer_key, Direction.IN)
 
 
-def of_transfer(tx: Tx, transfer_id: str) -> list[FactRow]:
-    """Return all facts about a transfer, by time, then number."""
+def of_transfer(tx: Tx, peer_key: bytes, transfer_id: str) -> list[FactRow]:
+    """Return all facts about a transfer with a peer, by time, then number.
+
+    Of that peer only: any other one that has heard of the id can state facts about it, too.
+    """
     rows = tx.execute(
-        f"{_SELECT} WHERE transfer = ? ORDER BY time_ms, direction, number", (transfer_id,)
+        f"{_SELECT} WHERE transfer = ? AND peer_key = ? ORDER BY time_ms, direction, number",
+        (transfer_id, peer_key),
     )
     return [_decode(row) for row in rows]
 
 
-def first_time(tx: Tx, transfer_id: str, kind: str) -> int | None:
+def count_in(tx: Tx, peer_key: bytes, transfer_id: str) -> int:
+    """Return how many facts of a peer about a transfer are kept."""
+    (count,) = tx.execute(
+        "SELECT count(*) FROM facts WHERE transfer = ? AND peer_key = ? AND direction = 'in'",
+        (transfer_id, peer_key),
+    ).fetchone()
+    return int(count)
+
+
+def first_time(tx: Tx, peer_key: bytes, transfer_id: str, kind: str) -> int | None:
     """Return when a thing was first said about a transfer, milliseconds since 1970, or None."""
     (found,) = tx.execute(
-        "SELECT min(time_ms) FROM facts WHERE transfer = ? AND kind = ?", (transfer_id, kind)
+        "SELECT min(time_ms) FROM facts WHERE transfer = ? AND peer_key = ? AND kind = ?",
+        (transfer_id, peer_key, kind),
     ).fetchone()
     return None if found is None else int(found)
 

@@ -292,10 +292,10 @@ async def test_a_known_id_with_another_offer_or_from_another_peer(tmp_path: Path
 # --- facts --------------------------------------------------------------------------------
 
 
-async def said(puppet: Puppet, b: Workstation, fact: Fact) -> None:
-    """Deliver a fact in a conversation of its own; its exchange may fail."""
+async def said(puppet: Puppet, b: Workstation, *facts: Fact) -> None:
+    """Deliver facts in a conversation of their own; its exchange may fail."""
     async with puppet.call(b, "facts") as talk:
-        await talk.exchange([fact])
+        await talk.exchange(facts)
 
 
 async def test_facts_with_a_wrong_signature_or_of_others_end_the_link(tmp_path: Path) -> None:
@@ -363,6 +363,54 @@ async def test_a_number_used_for_two_statements_is_an_alarm(tmp_path: Path) -> N
         assert b.alarms() == ["set-back"]
 
 
+async def test_facts_about_nothing_are_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAX_NOTED_FACTS", 5)
+    async with visited(tmp_path) as (_, b, puppet):
+        await b.set("puppet", accept="block")
+        long = {"reason": "x" * 2000}
+        for number in range(1, 40):
+            about = puppet.offer(b, Parcel.of(10))
+            await said(puppet, b, puppet.state(b, about, "cancelled", number, detail=long))
+        with b.station.store.read() as tx:
+            kept = tx.execute("SELECT transfer, statement FROM facts").fetchall()
+        assert kept == [("", b"")] * 5
+
+
+async def test_a_peer_says_only_so_much_of_a_transfer(tmp_path: Path) -> None:
+    async with visited(tmp_path) as (_, b, puppet):
+        parcel = Parcel.of(10)
+        offer = puppet.offer(b, parcel)
+        await sealed(b, puppet, parcel, offer)
+        many = limits.MAX_FACTS_PER_TRANSFER + 20
+        facts = [puppet.state(b, offer, "failed", number) for number in range(1, many)]
+        await said(puppet, b, *facts[:50])
+        await said(puppet, b, *facts[50:])
+        theirs = [kind for who, kind, _ in b.facts(id_of(offer)) if who == "them"]
+        assert len(theirs) == limits.MAX_FACTS_PER_TRANSFER
+        assert b.alarms() == ["too-many-facts"]
+
+
+async def test_what_one_peer_says_of_the_transfer_of_another_is_not_believed(
+    tmp_path: Path,
+) -> None:
+    async with visited(tmp_path) as (_, b, puppet):
+        parcel, other = Parcel.of(10), Puppet()
+        await other.meet(b, "other")
+        offer = puppet.offer(b, parcel)
+        await sealed(b, puppet, parcel, offer)
+        parties = {"sender": b.key, "receiver": other.key}
+        lies = ("recalled", "released", "opened")
+        await said(other, b, *(other.state(b, offer, kind, n + 1, **parties, root=bytes(32))
+                               for n, kind in enumerate(lies)))  # fmt: skip
+        assert {who for who, _, _ in b.facts(id_of(offer))} == {"us"}
+        row = await b.desk.transfer("in", id_of(offer), entries=False)
+        assert row["opened"] is None
+        await said(puppet, b, puppet.state(b, offer, "recall", 1))
+        await until(lambda: "recalled" in [kind for _, kind, _ in b.facts(id_of(offer))])
+
+
 # --- receivers ------------------------------------------------------------------------------
 
 
@@ -385,6 +433,27 @@ async def few_calls(puppet: Puppet, most: int, seconds: float = 1.5) -> None:
     with trio.move_on_after(seconds):
         await trio.sleep_forever()
     assert puppet.calls <= most
+
+
+@pytest.mark.parametrize("kind", ["recall-late", "released", "sealed"])
+async def test_nothing_is_sealed_there_by_the_word_of_the_receiver_alone(
+    tmp_path: Path, kind: str
+) -> None:
+    async with visiting(tmp_path) as (a, puppet, study):
+
+        async def claim(talk: Talk) -> None:
+            await talk.exchange()
+            offer = await talk.next()
+            assert isinstance(offer, Offer)
+            await talk.link.send(Answer("undecided"))
+            parties = {"sender": a.key, "receiver": puppet.key, "root": bytes(32)}
+            await talk.link.send(Facts([puppet.state(a, offer, kind, 1, **parties)], last=True))
+            await talk.end()
+
+        puppet.script = claim
+        transfer = await a.send("puppet", study)
+        await until(lambda: ("them", kind, True) in a.facts(transfer))
+        assert a.state(transfer) is State.OFFERED
 
 
 async def test_a_receiver_that_hangs_up_is_called_with_pauses(tmp_path: Path) -> None:

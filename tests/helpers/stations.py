@@ -392,9 +392,10 @@ class Workstation:
         """Return ("us" or "them", kind, acknowledged) of a transfer, in order."""
         who = {Direction.OUT: "us", Direction.IN: "them"}
         with self.station.store.read() as tx:
+            row = transfers.get(tx, transfer)
             return [
                 (who[Direction(fact.direction)], fact.kind, fact.acked)
-                for fact in facts.of_transfer(tx, transfer)
+                for fact in facts.of_transfer(tx, row.peer_key, transfer)
             ]
 
     def pending(self, peer: "Workstation") -> int:

@@ -107,7 +107,7 @@ def test_a_statement_may_be_sealed_in_another_way(store: Store) -> None:
         facts.add_in(tx, fact(1, "in"))
         facts.replace_statement(tx, fact(1), b"sealed to the vault")
         assert facts.pending(tx, key(1)) == [fact(1, statement=b"sealed to the vault"), fact(2)]
-        assert fact(1, "in") in facts.of_transfer(tx, transfer_id(1))
+        assert fact(1, "in") in facts.of_transfer(tx, key(1), transfer_id(1))
 
 
 def test_peers_and_directions_do_not_mix(store: Store) -> None:
@@ -127,12 +127,33 @@ def test_all_facts_of_a_transfer_are_found(store: Store) -> None:
         for number in (1, 2, 3, 4):
             facts.add_out(tx, fact(number))
         facts.add_in(tx, fact(4, "in", time_ms=NOW_MS))
-        assert facts.of_transfer(tx, transfer_id(1)) == [
+        assert facts.of_transfer(tx, key(1), transfer_id(1)) == [
             fact(4, "in", time_ms=NOW_MS),
             fact(1),
             fact(4),
         ]
-        assert facts.of_transfer(tx, transfer_id(9)) == []
+        assert facts.of_transfer(tx, key(1), transfer_id(9)) == []
+        assert facts.count_in(tx, key(1), transfer_id(1)) == 1
+
+
+def test_what_another_peer_says_of_a_transfer_is_no_fact_about_it(store: Store) -> None:
+    with store.write() as tx:
+        facts.add_in(tx, fact(1, "in", peer_key=key(2), kind="opened"))
+        assert facts.of_transfer(tx, key(1), transfer_id(1)) == []
+        assert facts.count_in(tx, key(1), transfer_id(1)) == 0
+        assert facts.first_time(tx, key(1), transfer_id(1), "opened") is None
+
+
+def test_few_are_noted_of_what_is_not_kept(store: Store) -> None:
+    with store.write() as tx:
+        facts.add_in(tx, fact(1, "in"))
+        for number in (2, 9, 8, 7, 3):
+            facts.add_in(tx, fact(number, "in", transfer=""))
+            facts.drop_noted(tx, key(1), 2)
+            facts.drop_noted(tx, key(2), 2)
+        assert [row.number for row in facts.of_transfer(tx, key(1), "")] == [8, 9]
+        assert facts.last_in(tx, key(1)) == 9
+        assert facts.count_in(tx, key(1), transfer_id(1)) == 1
 
 
 def test_the_first_time_of_a_kind_is_found(store: Store) -> None:
@@ -141,8 +162,8 @@ def test_the_first_time_of_a_kind_is_found(store: Store) -> None:
         facts.add_out(tx, fact(2, transfer=transfer_id(1), kind="opened", time_ms=NOW_MS + 9))
         facts.add_out(tx, fact(3, transfer=transfer_id(1), kind="opened", time_ms=NOW_MS + 5))
         facts.add_out(tx, fact(4, transfer=transfer_id(2), kind="previewed"))
-        assert facts.first_time(tx, transfer_id(1), "opened") == NOW_MS + 5
-        assert facts.first_time(tx, transfer_id(1), "previewed") is None
+        assert facts.first_time(tx, key(1), transfer_id(1), "opened") == NOW_MS + 5
+        assert facts.first_time(tx, key(1), transfer_id(1), "previewed") is None
 
 
 @pytest.mark.parametrize("changes", [{"signature": bytes(63)}, {"peer_key": b""}])
