@@ -10,7 +10,8 @@ Source: docs/PROTOCOL.md, "Manifest" and "Stream"; POSIX.1-2017, pax Interchange
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import msgspec
 
@@ -40,24 +41,23 @@ def check_manifest_untrusted(entries: Sequence[Entry]) -> None:
     """
     if not 1 <= len(entries) <= limits.MAX_ENTRIES:
         raise RemoteProtocolError(f"manifest of {len(entries)} entries")
-    files = {entry.path for entry in entries if entry.kind is Kind.FILE}
-    paths = {entry.path for entry in entries}
-    if len(paths) != len(entries):
-        raise RemoteProtocolError("manifest names a path twice")
-    _check_folders_untrusted(paths, files)
+    _check_paths_untrusted(entries)
     if _stream_bytes(sum(map(_span_bytes, entries))) > limits.MAX_STREAM_BYTES:
         raise RemoteProtocolError("manifest describes a stream that is too long")
 
 
-def _check_folders_untrusted(paths: Iterable[bytes], files: set[bytes]) -> None:
-    known = {b""}  # folders that were walked up from already
-    for path in paths:
-        folder = path.rpartition(b"/")[0]
-        while folder not in known:
-            if folder in files:
-                raise RemoteProtocolError("manifest uses a file as a folder")
-            known.add(folder)
-            folder = folder.rpartition(b"/")[0]
+def _check_paths_untrusted(entries: Sequence[Entry]) -> None:
+    """Find a path twice and a file that is also a folder, in the memory of the paths.
+
+    A path may have two thousand folders, so these are not spelled out: with NUL, which no name
+    has, for "/", what is below a path sorts right behind it.
+    """
+    paths = sorted((entry.path.replace(b"/", b"\0"), entry.kind is Kind.FILE) for entry in entries)
+    for (path, is_file), (following, _) in pairwise(paths):
+        if path == following:
+            raise RemoteProtocolError("manifest names a path twice")
+        if is_file and following.startswith(path + b"\0"):
+            raise RemoteProtocolError("manifest uses a file as a folder")
 
 
 # --- tar headers --------------------------------------------------------------------------

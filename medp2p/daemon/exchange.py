@@ -129,9 +129,7 @@ class Exchange:
         features = self.link.hello.features
         return [
             row
-            for row in await self._station.read(
-                facts.of_transfer, self.peer.noise_key, transfer
-            )
+            for row in await self._station.read(facts.of_transfer, self.peer.noise_key, transfer)
             if row.direction is Direction.OUT
             and row.acked
             and signed.understood(row.kind, features)

@@ -91,7 +91,7 @@ def parse_expectation(data: bytes) -> Expectation:
         raise UsageError("an expectation is a few fields of JSON; this is too long")
     try:
         found = msgspec.json.decode(data, type=Expectation)
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         fields = ", ".join(Expectation.__struct_fields__)
         hint = f"a JSON object with text in some of: {fields}"
         raise UsageError("the expectation is not as it must be", hint=hint) from error

@@ -17,7 +17,7 @@ from medp2p.dicom.checks import describe
 from medp2p.dicom.compare import Difference
 from medp2p.dicom.facts import FileFacts, Patient, Study
 from medp2p.dicom.finding import Finding
-from medp2p.dicom.patients import Item, by_patient, one_person, split_by_patient
+from medp2p.dicom.patients import Item, by_patient, not_among, split_by_patient
 from medp2p.errors import RemoteProtocolError
 from medp2p.text import escape_text
 
@@ -288,7 +288,7 @@ def decode_label_untrusted(data: bytes) -> Label:
     try:
         label = msgspec.msgpack.decode(data, type=Label)
         label = msgspec.convert(_escaped(msgspec.to_builtins(label)), type=Label)
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise RemoteProtocolError("the label is damaged") from error
     if any(not -1 <= line.patient < len(label.patients) for line in label.studies):
         raise RemoteProtocolError("the label does not fit together")
@@ -309,8 +309,7 @@ def not_of(label: Label, earlier: Label) -> list[Patient]:
     """Return the persons of a label whom an earlier one does not name; all, if nobody can tell."""
     if label.left_out.patients or earlier.left_out.patients:
         return list(label.persons)
-    known = earlier.persons
-    return [one for one in label.persons if not any(one_person(one, other) for other in known)]
+    return not_among(label.persons, earlier.persons)
 
 
 # --- promised and found -------------------------------------------------------------------
@@ -319,8 +318,8 @@ def not_of(label: Label, earlier: Label) -> list[Patient]:
 def same_label(promised: Label, inspected: Label) -> list[Difference]:
     """Return what the files that came have otherwise than was promised; empty if nothing.
 
-    Headers only: what was typed, found or allowed is the sender's word and not compared. Lines
-    of studies and series may be left out, and are counted; who the patients are must be told.
+    What was typed, found or allowed is the sender's word and not compared. Lines of studies and
+    series may be left out, and are counted; who the patients are must be told.
     """
     found: list[Difference] = []
     for field, text in (
@@ -328,48 +327,69 @@ def same_label(promised: Label, inspected: Label) -> list[Difference]:
         ("directories", "DICOMDIR files"),
         ("without_header", "files without header"),
         ("unverified", "files that could not be verified"),
+        ("loose", "files of nobody"),
     ):
         before, after = getattr(promised, field), getattr(inspected, field)
         if before != after:
             found.append(_changed(field, text, str(before), str(after)))
+    flags = ", ".join(promised.flags), ", ".join(inspected.flags)
+    if flags[0] != flags[1]:
+        found.append(_changed("flags", "flags", *flags))
     cut_patients = promised.left_out.patients, inspected.left_out.patients
     if any(cut_patients):
         before, after = map(str, cut_patients)
         found.append(_changed("patients", "patients whom the label has no room for", before, after))
-    for field in ("patients", "studies", "series"):
-        expected = len(getattr(promised, field)) + getattr(promised.left_out, field)
-        came = len(getattr(inspected, field)) + getattr(inspected.left_out, field)
-        if expected != came:
-            found.append(_changed(field, field, str(expected), str(came)))
-        wanted, have = _told(promised, field), _told(inspected, field)
-        for key in dict.fromkeys((*wanted, *have)):
-            # A line that one side had no room for proves nothing; but never a patient's.
-            cut = inspected if key in wanted else promised
-            if key not in wanted or key not in have:
-                if field != "patients" and getattr(cut.left_out, field):
-                    continue
-            elif wanted[key] == have[key]:
-                continue
-            found.append(_changed(field, key, wanted.get(key, ""), have.get(key, "")))
+    for field in ("patients", "studies", "series", "institutions"):
+        found += _differing(promised, inspected, field)
     return found
 
 
-def _told(label: Label, field: str) -> dict[str, str]:
-    """Return the lines of one kind: what identifies each, and what must be equal."""
+def _differing(promised: Label, inspected: Label, field: str) -> list[Difference]:
+    """Return how one of the lists differs."""
+    found = []
+    expected = len(getattr(promised, field)) + getattr(promised.left_out, field)
+    came = len(getattr(inspected, field)) + getattr(inspected.left_out, field)
+    if expected != came:
+        found.append(_changed(field, field, str(expected), str(came)))
+    wanted, have = _told(promised, field), _told(inspected, field)
+    for key in dict.fromkeys((*wanted, *have)):
+        # A line that one side had no room for proves nothing; but never a patient's.
+        cut = inspected if key in wanted else promised
+        if key not in wanted or key not in have:
+            if field != "patients" and getattr(cut.left_out, field):
+                continue
+        elif wanted[key][1] == have[key][1]:
+            continue
+        what = (wanted.get(key) or have[key])[0]
+        before, after = (lines[key][1] if key in lines else "" for lines in (wanted, have))
+        found.append(_changed(field, what, before, after))
+    return found
+
+
+def _told(label: Label, field: str) -> dict[object, tuple[str, str]]:
+    """Return the lines of one kind by what identifies each: its name, and what must be equal."""
     if field == "patients":
         return {
-            f"patient {describe(line.patient)}": f"{line.images} images, sex {line.patient.sex}"
-            for line in label.patients
+            one.patient: (f"patient {describe(one.patient)}", f"{one.images} images")
+            for one in label.patients
         }
     if field == "studies":
         return {
-            f"study {line.study.uid} of patient {line.patient + 1}": (
-                f"{line.study.date}, {', '.join(line.study.accessions)}, {line.images} images"
+            (line.study.uid, line.patient): (
+                f"study {line.study.uid} of patient {line.patient + 1}",
+                f"{line.study.date} {line.study.time} {line.study.description!r},"
+                f" accession {', '.join(line.study.accessions)}, {', '.join(line.modalities)},"
+                f" {line.series} series, {line.images} images",
             )
             for line in label.studies
         }
+    if field == "institutions":
+        return {name: (f"institution {name}", name) for name in label.institutions}
     return {
-        f"series {line.uid} of study {line.study}": f"{line.modality}, {line.images} images"
+        (line.uid, line.study): (
+            f"series {line.uid} of study {line.study}",
+            f"{line.number} {line.modality} {line.description!r}, {line.images} images",
+        )
         for line in label.series
     }
 

@@ -1,9 +1,12 @@
 """Which files are of one patient, and the split of a selection by patient."""
 
-from collections import defaultdict
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
+from medp2p import limits
 from medp2p.dicom.agreement import (
     Agreement,
     compare_dates,
@@ -50,6 +53,9 @@ def by_patient(items: Sequence[Item]) -> list[Group]:
     Two forms are one patient if their ids agree but for case and blanks, their issuers do not
     differ, and neither name nor birth date contradicts. A form without id joins the one patient
     that has its name and birth date. Files without header are in no group.
+
+    Of more than MAX_FORMS_COMPARED forms with one id, or without any and of one birth date, those
+    beyond are patients of their own: headers that nobody expects must not take hours.
     """
     files: defaultdict[Patient, list[int]] = defaultdict(list)
     for number, item in enumerate(items):
@@ -57,9 +63,13 @@ def by_patient(items: Sequence[Item]) -> list[Group]:
             files[item.facts.patient or Patient()].append(number)
     clusters: list[list[Patient]] = []
     near: defaultdict[tuple[str, str], list[list[Patient]]] = defaultdict(list)
+    forms: Counter[tuple[str, str]] = Counter()
     # Those with most to compare first: a form with little in it must not glue two together.
     for patient in sorted(files, key=lambda one: (-_fullness(one), files[one][0])):
-        fitting = [cluster for cluster in near[_keys(patient)[0]] if _fits(patient, cluster)]
+        key = _keys(patient)[0]
+        few = forms[key] < limits.MAX_FORMS_COMPARED
+        forms.update(_keys(patient))
+        fitting = [cluster for cluster in near[key] if _fits(patient, cluster)] if few else []
         if len(fitting) == 1:
             fitting[0].append(patient)
             continue
@@ -118,18 +128,15 @@ def split_by_patient(items: Sequence[Item]) -> list[Group]:
     """
     groups = by_patient(items)
     owner = {number: place for place, group in enumerate(groups) for number in group.files}
-    in_folder: defaultdict[bytes, set[int]] = defaultdict(set)
-    for number, place in owner.items():
-        for folder in _folders(items[number].path):
-            in_folder[folder].add(place)
+    folders = _Folders((items[number].path, place) for number, place in owner.items())
     files = [list(group.files) for group in groups]
     nobody = []
     for number, item in enumerate(items):
         if number in owner:
             continue
-        places = _nearest(item.path, in_folder)
-        if len(places) == 1 and not _names_others(item, groups[min(places)]):
-            files[min(places)].append(number)
+        place = folders.only_place_near(item.path)
+        if place is not None and not strangers(item, [groups[place]]):
+            files[place].append(number)
         else:
             nobody.append(number)
     split = [
@@ -139,35 +146,66 @@ def split_by_patient(items: Sequence[Item]) -> list[Group]:
     return [*split, Group(None, tuple(nobody), ())] if nobody else split
 
 
-def _folders(path: bytes) -> list[bytes]:
-    """Return the folders above a path, nearest first; the last one is the selected one itself.
+class _Folders:
+    """Whose images lie below which folders, in the memory of their paths.
 
-    What was selected beside it says nothing: a path begins with the name of what was selected.
+    A path may have two thousand folders, so these are not spelled out: with NUL for "/", what lies
+    below a folder is a run of the sorted paths, and the nearest folder with images above a path is
+    what it has in common with one of its neighbours there.
     """
-    parts = path.split(b"/")[:-1]
-    return [b"/".join(parts[:count]) for count in range(len(parts), 0, -1)]
+
+    def __init__(self, images: Iterable[tuple[bytes, int]]) -> None:
+        """Take (path, place of its patient) of each image."""
+        told = sorted((_sortable(path), place) for path, place in images)
+        self._paths = [path for path, _ in told]
+        self._places = [place for _, place in told]
+        changes = (one != other for one, other in pairwise(self._places))
+        #: Two images are of one patient, and all between them, if these numbers are equal.
+        self._runs = list(accumulate(changes, initial=0))
+
+    def only_place_near(self, path: bytes) -> int | None:
+        """Return whose images alone lie in the nearest folder that has any; None: nobody's.
+
+        What was selected beside a folder says nothing: a path begins with the name of what was
+        selected.
+        """
+        mine = _sortable(path)
+        at = bisect_left(self._paths, mine)
+        near = self._paths[max(0, at - 1) : at + 1]
+        folder = max((_common_folder(mine, other) for other in near), key=len, default=b"")
+        if not folder:
+            return None
+        first = bisect_left(self._paths, folder)
+        last = bisect_left(self._paths, folder[:-1] + b"\1") - 1
+        return self._places[first] if self._runs[first] == self._runs[last] else None
 
 
-def _nearest(path: bytes, in_folder: dict[bytes, set[int]]) -> set[int]:
-    for folder in _folders(path) if in_folder else ():
-        if folder in in_folder:
-            return in_folder[folder]
-    return set()
+def _sortable(path: bytes) -> bytes:
+    return path.replace(b"/", b"\0")
 
 
-def _names_others(item: Item, group: Group) -> bool:
-    directory = item.facts.directory
-    if directory is None:
-        return False
-    return any(
-        not any(one_person(named, known) for known in group.spellings)
-        for named in directory.patients
-    )
+def _common_folder(one: bytes, other: bytes) -> bytes:
+    """Return the longest beginning of two paths that ends with a separator."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if one[:middle] == other[:middle] else (low, middle - 1)
+    return one[: one.rfind(b"\0", 0, low) + 1]
 
 
 def strangers(item: Item, groups: Sequence[Group]) -> list[Patient]:
     """Return the patients that a DICOMDIR names and no image of the selection is of."""
     directory = item.facts.directory
-    named = () if directory is None else directory.patients
-    known = [patient for group in groups for patient in group.spellings]
-    return [one for one in named if not any(one_person(one, other) for other in known)]
+    if directory is None:
+        return []
+    known = {patient for group in groups for patient in group.spellings}
+    return not_among(directory.patients, known)
+
+
+def not_among(named: Iterable[Patient], known: Collection[Patient]) -> list[Patient]:
+    """Return those who are none of the known; with too many of both, all not spelled alike."""
+    spelled = frozenset(known)
+    rest = [one for one in named if one not in spelled or not one_person(one, one)]
+    if len(rest) * len(spelled) > limits.MAX_PERSONS_COMPARED:
+        return rest
+    return [one for one in rest if not any(one_person(one, other) for other in spelled)]

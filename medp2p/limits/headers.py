@@ -27,6 +27,10 @@ DICOM_VALUES = 16
 #: Files that a DICOMDIR promises, and patients that it names, as far as they are kept.
 DICOM_REFERENCES = 50_000
 DICOM_DIRECTORY_PATIENTS = 64
+#: Ways of writing a patient that are compared with each other (30 us each time): those of one id,
+#: or without any and of one birth date; and pairs of two lists of persons.
+MAX_FORMS_COMPARED = 64
+MAX_PERSONS_COMPARED = 4096
 #: The child that reads headers: its address space (Python and pydicom take 32 MiB), CPU time and
 #: elapsed time for one file, and the time until its first answer on a busy machine.
 DICOM_CHILD_BYTES = 512 * MIB

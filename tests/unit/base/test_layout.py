@@ -1,13 +1,14 @@
 """What a manifest must be as a whole, and geometry; test_tar.py has headers and archives."""
 
 import random
+import tracemalloc
 from collections.abc import Sequence
 
 import pytest
 
 from medp2p import layout, limits
 from medp2p.errors import RemoteProtocolError
-from medp2p.layout import Bytes, FilePart, Layout
+from medp2p.layout import Bytes, FilePart, Layout, check_manifest_untrusted
 from medp2p.manifest import Entry
 from tests.unit.base.entries import file, folder
 
@@ -125,6 +126,25 @@ def test_offsets_point_at_header_and_data() -> None:
         data = plan.data_offset(index)
         assert whole[data - layout.header_bytes(entry) : data] == layout.header(entry)
         assert whole[data : data + entry.size] == contents[index]
+
+
+@pytest.mark.parametrize("between", [b"d!", b"d-x", b"d/", b"d\x01", b"d\xff"])
+def test_a_file_that_is_a_folder_is_found_behind_any_neighbour(between: bytes) -> None:
+    entries = [file(b"d", 1), file(between + b"x", 1), file(b"d/e/f", 1)]
+    with pytest.raises(RemoteProtocolError, match="a file as a folder"):
+        check_manifest_untrusted(entries)
+    check_manifest_untrusted([folder(b"d"), *entries[1:]])
+
+
+def test_deep_paths_are_checked_in_the_memory_of_the_paths() -> None:
+    entries = [file(b"%07d" % number + b"/a" * 2000, 0) for number in range(20)]
+    tracemalloc.start()
+    try:
+        check_manifest_untrusted(entries)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 10 * sum(len(entry.path) for entry in entries)
 
 
 @pytest.mark.parametrize("span", [(-1, 0), (0, 10_241), (5, 4)])

@@ -1,6 +1,7 @@
 """Labels: what they hold, their bytes, and what differs."""
 
 from contextlib import suppress
+from typing import Any
 
 import msgspec
 import pytest
@@ -8,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medp2p import limits
+from medp2p.dicom import patients
 from medp2p.dicom.checks import check
-from medp2p.dicom.facts import FileFacts, Patient, Series
+from medp2p.dicom.facts import FileFacts, Patient, Series, Study
 from medp2p.dicom.finding import Finding
 from medp2p.dicom.label import (
     Label,
@@ -19,9 +21,10 @@ from medp2p.dicom.label import (
     build_label,
     decode_label_untrusted,
     encode_label,
+    not_of,
     same_label,
 )
-from medp2p.dicom.patients import Item
+from medp2p.dicom.patients import Item, one_person
 from medp2p.errors import RemoteProtocolError
 from tests.helpers.dicoms import DEID, DISC, image, items_of, other
 
@@ -154,14 +157,69 @@ def test_each_difference_is_listed() -> None:
     assert "series" in differences([*STUDY[1:], image("a/0", series="1.2.9")])
     assert "studies" in differences([*STUDY[1:], image("a/0", study="1.9", series="1.2.0")])
     assert "patients" in differences([*STUDY[1:], image("a/0", BOB, series="1.2.0")])
-    assert differences([*STUDY, other("x")]) == ["without_header"]
-    assert differences([*STUDY, Item(b"x", FileFacts(kind="unverified"))]) == ["unverified"]
+    assert differences([*STUDY, other("x")]) == ["without_header", "loose"]
+    odd = Item(b"x", FileFacts(kind="unverified"))
+    assert differences([*STUDY, odd]) == ["unverified", "loose"]
     assert differences([*STUDY, Item(b"D", FileFacts(kind="dicomdir"))]) == ["directories"]
     swapped = [
         image(item.path.decode(), BOB, series=(item.facts.series or Series()).uid) for item in STUDY
     ]
     texts = [one.text for one in same_label(build_label(STUDY), build_label(swapped))]
     assert any("Smith^Bob" in text and "promised none" in text for text in texts)
+
+
+def test_every_word_that_a_header_gave_is_compared() -> None:
+    """A label is shown before the files are there: no word in it may be the sender's own."""
+    facts = FileFacts(
+        kind="dicom",
+        patient=Patient(id="1", issuer="H", name="Doe^Jane", birth_date="19700203"),
+        study=Study(uid="1.2", date="20260101", time="1000", description="CT HEAD"),
+        series=Series(uid="1.3", number="1", modality="CT", description="axial"),
+        institution="H",
+        burned_in="YES",
+    )
+    real = build_label([Item(b"d/a", facts)])
+    study, series, patient = real.studies[0], real.series[0], real.patients[0]
+    change = msgspec.structs.replace
+
+    def kinds(**changes: Any) -> set[str]:
+        return {one.field for one in same_label(change(real, **changes), real)}
+
+    assert kinds() == set()
+    for text in ({"description": "MR KNEE"}, {"time": "2359"}, {"date": "20250101"}):
+        assert kinds(studies=(change(study, study=change(study.study, **text)),)) == {"studies"}
+    for line in ({"modalities": ("MR",)}, {"series": 9}):
+        assert kinds(studies=(change(study, **line),)) == {"studies"}
+    for word in ({"number": "9"}, {"description": "other"}, {"modality": "MR"}):
+        assert kinds(series=(change(series, **word),)) == {"series"}
+    for who in ({"id": "1 of H", "issuer": ""}, {"raw_name": "Roe^Eve"}, {"sex": "M"}):
+        assert kinds(patients=(change(patient, patient=change(patient.patient, **who)),)) == {
+            "patients"
+        }
+    assert kinds(institutions=("OTHER",)) == {"institutions"}
+    assert kinds(flags=()) == {"flags"}
+    assert kinds(loose=5) == {"loose"}
+
+
+def test_a_label_nested_too_deeply_is_damaged() -> None:
+    with pytest.raises(RemoteProtocolError):
+        decode_label_untrusted(b"\x81\xa1x" + b"\x91" * 40_000 + b"\xc0")
+
+
+def test_many_persons_without_id_are_not_all_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = [0]
+
+    def counted(one: Patient, other: Patient) -> bool:
+        calls[0] += 1
+        return one_person(one, other)
+
+    monkeypatch.setattr(patients, "one_person", counted)
+    one, other = [
+        Label(patients=tuple(PatientLine(Patient(name=f"{name}{n}^X")) for n in range(300)))
+        for name in "ab"
+    ]
+    assert len(not_of(one, other)) == 300
+    assert calls[0] <= limits.MAX_PERSONS_COMPARED
 
 
 def test_lines_left_out_prove_nothing() -> None:

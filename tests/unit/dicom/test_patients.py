@@ -1,11 +1,15 @@
 """Which files are of one patient, and the split of a selection."""
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medp2p import limits
+from medp2p.dicom import patients
 from medp2p.dicom.facts import Directory, FileFacts, Patient
-from medp2p.dicom.patients import Item, by_patient, split_by_patient, strangers
+from medp2p.dicom.patients import Item, by_patient, one_person, split_by_patient, strangers
 from tests.helpers.dicoms import DISC, image, items_of, other
 
 JANE = Patient("1", "", "Doe^Jane", "19700203", "F")
@@ -96,6 +100,55 @@ def test_what_was_selected_beside_says_nothing() -> None:
 
 def directory(path: str, *patients: Patient) -> Item:
     return Item(path.encode(), FileFacts(kind="dicomdir", directory=Directory(patients=patients)))
+
+
+PATHS = st.lists(st.sampled_from(["a", "b", "a!", "ab"]), min_size=1, max_size=4).map("/".join)
+
+
+@given(st.dictionaries(PATHS, st.sampled_from([None, "1", "2"]), max_size=12))
+def test_files_without_header_go_with_the_nearest_folder_that_has_images(
+    told: dict[str, str | None],
+) -> None:
+    """Against all folders spelled out."""
+    items = [
+        other(path) if who is None else image(path, Patient(id=who)) for path, who in told.items()
+    ]
+    groups = split_by_patient(items)
+    for number, (path, who) in enumerate(told.items()):
+        (mine,) = [group for group in groups if number in group.files]
+        if who is not None:
+            continue
+        parts = path.split("/")[:-1]
+        above = ["/".join(parts[:count]) + "/" for count in range(len(parts), 0, -1)]
+        lying = [{one for at, one in told.items() if one and at.startswith(f)} for f in above]
+        near = next((found for found in lying if found), set())
+        assert (mine.patient and mine.patient.id) == (near.pop() if len(near) == 1 else None)
+
+
+def test_many_headers_without_id_are_grouped_in_few_comparisons(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls = [0]
+
+    def counted(one: Patient, known: Patient) -> bool:
+        calls[0] += 1
+        return one_person(one, known)
+
+    monkeypatch.setattr(patients, "one_person", counted)
+    items = [image(f"d/{n}", Patient(name=f"N{n}^X")) for n in range(1000)]
+    assert len(by_patient(items)) == 1000
+    assert calls[0] <= limits.MAX_FORMS_COMPARED**2
+
+
+def test_deep_folders_are_grouped_in_the_memory_of_the_paths() -> None:
+    items = [image(f"{n:07}" + "/a" * 2000, Patient(id="1")) for n in range(20)]
+    tracemalloc.start()
+    try:
+        split_by_patient([*items, other("0000001/a/b")])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 10 * sum(len(item.path) for item in items)
 
 
 def test_directory_that_names_others_goes_with_nobody() -> None:
