@@ -167,7 +167,7 @@ def _claim_folder(home: Home) -> None:
     path.chmod(0o700)
     marker = os.open(path / _UNFINISHED, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     os.close(marker)
-    posix.sync_folder(path)
+    Files().fsync_folder(path)
 
 
 def _fill(home: Home, config: bytes, now_ms: int, random_bytes: Callable[[int], bytes]) -> None:
@@ -183,9 +183,9 @@ def _fill(home: Home, config: bytes, now_ms: int, random_bytes: Callable[[int], 
         store.checkpoint()
     finally:
         store.close()
-    posix.sync_folder(home.path)
+    Files().fsync_folder(home.path)
     (home.path / _UNFINISHED).unlink()
-    posix.sync_folder(home.path)
+    Files().fsync_folder(home.path)
 
 
 def _refuse_unfinished(home: Home) -> None:

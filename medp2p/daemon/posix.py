@@ -1,4 +1,4 @@
-"""What only POSIX has, for this package: modes, owners, locks, folder syncs.
+"""What only POSIX has, for this package: modes, owners, locks.
 
 A port to another system replaces the functions of this module and nothing else here.
 """
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from medp2p.errors import HomeError
+from medp2p.vault.durable import Files
 
 
 @contextlib.contextmanager
@@ -63,33 +64,26 @@ def check_private(path: Path, *, folder: bool) -> None:
         )
 
 
-def sync_folder(path: Path) -> None:
-    """Make the names in a folder durable."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 def write_private(path: Path, data: bytes) -> None:
     """Write a file of mode 0600, whole or not at all, and make it durable.
 
-    A file of that name is replaced.
+    A file of that name is replaced. Nothing is left of one that could not be written.
     """
     staged = path.with_name(f"{path.name}.{os.getpid()}.new")
     fd = os.open(
         staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
     )
     try:
-        os.fchmod(fd, 0o600)
-        with open(fd, "wb", closefd=False) as file:
+        with open(fd, "wb") as file:
+            os.fchmod(fd, 0o600)
             file.write(data)
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    os.replace(staged, path)
-    sync_folder(path.parent)
+            file.flush()
+            os.fsync(fd)
+        os.replace(staged, path)
+    except BaseException:
+        staged.unlink(missing_ok=True)
+        raise
+    Files().fsync_folder(path.parent)
 
 
 def open_lock_file(path: Path) -> int:

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import shutil
@@ -291,3 +292,31 @@ def test_lock_file_that_is_a_link_is_refused(home: Home, tmp_path: Path) -> None
 def test_strange_daemon_json_is_nothing(home: Home, data: bytes) -> None:
     home.daemon_json.write_bytes(data)
     assert read_daemon_json(home) is None
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_nothing_is_left_of_a_private_file_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(OSError, match="no space"):
+        posix.write_private(tmp_path / "x", b"secret")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_home_on_a_file_system_that_cannot_sync_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync = os.fsync
+
+    def only_files(fd: int) -> None:
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", only_files)
+    init_home(tmp_path / "h", name="a", department="", place="", now_ms=1, random_bytes=os.urandom)
+    assert (tmp_path / "h" / "keys").is_dir()
