@@ -13,7 +13,7 @@ class MedP2PError(Exception):
 
     Attributes:
         code: Stable lower-case word, unique per class.
-        exit_code: Exit status of the command line (DESIGN "Exit codes" in docs/CLI.md).
+        exit_code: Exit status of the command line (docs/CLI.md, "Exit codes").
         retryable: Whether the same act may succeed later without anyone changing anything.
         hint: What to do about it, or None.
     """

@@ -1,7 +1,6 @@
 """What control needs of Unix: a local socket under a path of any length, and who is behind it.
 
-Standard library only, because the command line imports it. Everything that Windows lacks is in
-this module.
+Standard library only, because the command line imports it.
 """
 
 import contextlib

@@ -1,6 +1,6 @@
 """What only POSIX has, for this package: modes, owners, locks.
 
-A port to another system replaces the functions of this module and nothing else here.
+A port to another system begins here.
 """
 
 import contextlib

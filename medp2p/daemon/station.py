@@ -1,6 +1,6 @@
 """This workstation while its daemon runs: what every part of the daemon shares.
 
-Made once by tree.run and passed on; nothing in medp2p is a global.
+Made once by tree.run and passed on. Only the buffers of all links are a global (net.buffers).
 """
 
 from collections.abc import Callable, Iterable

@@ -1,6 +1,6 @@
-"""Every bound and waiting time, with its unit and the reason for the number.
+"""Bounds and waiting times, with their units and the reasons for the numbers.
 
-Nothing else in medp2p spells such a number out. A peer's wishes never override one.
+A peer's wishes never override one. A number that concerns one module only stands there.
 """
 
 from medp2p.limits.compression import *  # noqa: F403  a part of this table in a file of its own
@@ -91,7 +91,7 @@ CLEANUP_SECONDS = 2.0
 BACKOFF_FIRST_SECONDS = 0.5
 BACKOFF_BUSY_SECONDS = 20.0
 BACKOFF_IDLE_SECONDS = 60.0
-#: SIGTERM to exit (the issue asks for 5 s).
+#: SIGTERM to exit; who stops a daemon waits no longer than 5 s.
 STOP_SECONDS = 4.0
 
 # --- connections --------------------------------------------------------------------------

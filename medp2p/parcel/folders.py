@@ -1,6 +1,6 @@
 """Open folders below the roots of a scan, one path component at a time, no link followed.
 
-What only POSIX has (descriptors of folders, O_PATH) sits in this module and in reader.py.
+It needs what only POSIX has: descriptors of folders.
 """
 
 import os
