@@ -70,6 +70,7 @@ class Intake:
         Raises:
             SourceChangedError: An index came with another digest than before.
             IntegrityError: A chunk is not what its header says.
+            StoreError: The disk failed: the writer can make nothing durable any more.
         """
         self._told = trio.current_time(), self.link.stats.receive_waited
         work_in, work_out = trio.open_memory_channel[list[ReceivedChunk]](limits.CLAIM_GROUP)
@@ -82,11 +83,11 @@ class Intake:
                         async with work_in:
                             commit = await self._receive(take, work_in)
                     outer.cancel_scope.cancel()
+            await self._settle()  # whatever keeps that from being done ends the conversation
         finally:
             # Cut, stopped or refused: what was written is kept, so that it is not sent again.
             with trio.move_on_after(limits.COMMIT_SECONDS, shield=True), suppress(MedP2PError):
                 await self._settle()
-        await self._flush()  # raises what was suppressed, if it still fails
         return commit
 
     async def want(self) -> list[tuple[int, int]]:
@@ -247,12 +248,8 @@ class Intake:
         return True
 
     def _make_durable(self, indexes: list[int]) -> None:
-        """In a worker thread."""
-        try:
-            self.writer.sync()
-        except MedP2PError:
-            self._written.clear()  # a second fdatasync would succeed for lost data
-            raise
+        """In a worker thread. After a failed sync the writer refuses each further one."""
+        self.writer.sync()
         with self.station.store.write() as tx:
             self.station.files.step("journal")
             journal.done(tx, self.transfer, indexes)

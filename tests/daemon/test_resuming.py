@@ -1,6 +1,8 @@
 """Transfers that go on: after cut links, restarts and damage; what is sent again, and what not."""
 
+import errno
 import gc
+import os
 import random
 import tracemalloc
 from collections.abc import Callable
@@ -211,6 +213,24 @@ async def test_a_damaged_part_fails_and_says_so(tmp_path: Path, damage: str) -> 
         assert row is not None
         assert row.error is not None
         assert row.error["code"] == "seal-broken"
+
+
+async def test_what_was_not_made_durable_is_asked_for_over_the_next_link(tmp_path: Path) -> None:
+    """The file is opened again for that: a second fdatasync would succeed for lost data."""
+    steps: list[str] = []
+
+    def fails_once(step: str) -> None:
+        steps.append(step)
+        if step == "fdatasync" and steps.count(step) == 2:  # the first one is of the header
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    async with pair_of(tmp_path) as (it, a, b):
+        await it.restart(b, step=fails_once)
+        transfer = await a.send("b", it.source("study", {"small": b"x"}))
+        await whole(it, a, b, transfer)
+    order = [step for step in steps if step in ("claim", "fdatasync", "journal", "rename")]
+    again = ["claim", "fdatasync", "journal"]
+    assert order == ["fdatasync", "claim", "fdatasync", *again, "fdatasync", "rename"]
 
 
 async def test_a_receipt_that_was_lost_is_asked_for(tmp_path: Path) -> None:
