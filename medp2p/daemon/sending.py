@@ -337,8 +337,14 @@ class Sending:
         )
 
     def _keep_root(self, tx: Tx, root: bytes, contents: Contents) -> None:
-        """All was read: its root, and what its images hold, for addenda to come."""
-        transfers.update(tx, self.transfer, root=root)
+        """All was read: its root, and what its images hold, for addenda to come.
+
+        The papers of what was ended meanwhile are closed and stay as they are. Its root is kept
+        all the same: a receipt that crosses the end may name another one.
+        """
+        row = transfers.update(tx, self.transfer, root=root)
+        if row.state in ENDED or row.state in WHOLE:
+            return
         marks = papers.get(tx, self.station, self.transfer, papers.INSTANCES)
         if contents.wanted and marks is not None:
             data = instances.filled(marks, contents)

@@ -13,6 +13,7 @@ import trio
 from medp2p import limits
 from medp2p.control.proofs import check_proof
 from medp2p.daemon import exchange, greeting, recalling, statements, withdrawing
+from medp2p.daemon.sending import Sending
 from medp2p.errors import ConflictError, IntegrityError, MedP2PError, UsageError
 from medp2p.identity import encode_peer_id
 from medp2p.model import State
@@ -20,6 +21,7 @@ from medp2p.proto.proof import Proof, encode_proof
 from medp2p.vault import meta, releases, transfers
 from medp2p.vault.durable import Files
 from medp2p.vault.releases import ReleaseRow
+from tests.helpers.dicoms import dataset, file_of
 from tests.helpers.stations import (
     ANNA,
     Lab,
@@ -283,6 +285,18 @@ async def test_a_cancel_that_crosses_the_seal_takes_it_back(tmp_path: Path) -> N
         assert "never opened" in view["reason"]["text"]
         with pytest.raises(ConflictError):
             await b.released(transfer, tmp_path / "out")
+
+
+async def test_a_cancel_that_crosses_the_root_leaves_nothing_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its papers are under the vault key already; nothing of it goes back under the other."""
+    async with pair_of(tmp_path) as (it, a, _):
+        a.cancelled_before(Sending._keep_root, monkeypatch)
+        transfer = await a.send("b", it.source("study", {"CT/1.dcm": file_of(dataset())}))
+        await a.until(transfer, State.CANCELLED)
+        assert "marks" in a.blobs(transfer)
+        assert set(a.blobs(transfer).values()) == {"vault"}
 
 
 async def test_a_cancel_that_crosses_the_release_is_an_alarm(tmp_path: Path) -> None:

@@ -18,10 +18,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trio
 
 from medp2p import limits
-from medp2p.daemon import expiring, keeping, releasing, telling, views, withdrawing
+from medp2p.daemon import expiring, keeping, recalling, releasing, telling, views, withdrawing
 from medp2p.daemon.book import Book
 from medp2p.daemon.config import load_config
 from medp2p.daemon.desk import Desk
@@ -46,7 +47,7 @@ from medp2p.vault import facts, journal, log, transfers
 from medp2p.vault.durable import Files, nothing
 from medp2p.vault.peers import PeerRow
 from medp2p.vault.sealing import SpoolBox, VaultBox
-from medp2p.vault.store import Store
+from medp2p.vault.store import Store, Tx
 from medp2p.vault.transfers import TransferRow
 from tests.tools import free_port
 
@@ -433,6 +434,24 @@ class Workstation:
         """Return name -> kind of key of what is sealed of a transfer."""
         with self.station.store.read() as tx:
             return transfers.blob_names(tx, transfer)
+
+    def cancelled_before(self, act: Callable[..., None], patch: pytest.MonkeyPatch) -> None:
+        """Have a transfer cancelled just before an act of its conversation.
+
+        In one transaction: the conversation cannot hear of it in between.
+        """
+        write = self.station.write
+
+        async def crossing(asked: Callable[..., Any], *args: Any) -> Any:
+            def both(tx: Tx, *args: Any) -> Any:
+                if getattr(asked, "__func__", None) is act:
+                    transfer = asked.__self__.transfer  # type: ignore[attr-defined]
+                    recalling.cancel(tx, self.station, ANNA, transfer)
+                return asked(tx, *args)
+
+            return await write(both, *args)
+
+        patch.setattr(self.station, "write", crossing)
 
     def vault(self) -> list[str]:
         """Return the names in the vault."""
