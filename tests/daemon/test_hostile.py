@@ -26,6 +26,7 @@ from medp2p.proto.messages import (
     Offer,
     Page,
 )
+from medp2p.vault import transfers
 from tests.helpers.puppets import Parcel, Puppet, Talk, id_of
 from tests.helpers.stations import ANNA, Lab, Workstation, lab, until
 
@@ -180,6 +181,35 @@ async def test_a_chunk_that_was_not_asked_for_ends_the_link(tmp_path: Path, when
                 await talk.chunks(parcel, range(first, end))
             await talk.commit(parcel.root(offer))
             await b.until(id_of(offer), State.SEALED)
+
+
+async def test_a_chunk_of_what_was_ended_meanwhile_is_not_taken(tmp_path: Path) -> None:
+    """Its rows and its file are being erased, although this conversation has not heard of it."""
+    async with visited(tmp_path) as (_, b, puppet):
+        parcel = Parcel.of(2 * MIB)
+        offer = puppet.offer(b, parcel)
+        async with puppet.asked(b, offer, parcel) as talk:
+            with b.station.store.write() as tx:
+                transfers.update(tx, id_of(offer), state=State.DISCARDED)
+            await talk.chunks(parcel, [1])
+            await talk.end()
+        assert b.journalled(id_of(offer)) == {}
+        assert b.state(id_of(offer)) is State.DISCARDED
+
+
+async def test_what_is_missing_at_the_commit_is_asked_for_once_more(tmp_path: Path) -> None:
+    async with visited(tmp_path) as (_, b, puppet):
+        parcel = Parcel.of(2 * MIB)
+        offer = puppet.offer(b, parcel)
+        async with puppet.asked(b, offer, parcel) as talk:
+            await talk.chunks(parcel, [1])
+            await talk.commit(parcel.root(offer))
+            assert await talk.needed() == [(0, 1), (2, 3)]
+            await talk.chunks(parcel, [0, 2])
+            await talk.commit(parcel.root(offer))
+            await b.until(id_of(offer), State.SEALED)
+        folder = await b.released(id_of(offer), tmp_path / "out")
+        assert (folder / "x.dcm").read_bytes() == parcel.data
 
 
 # --- senders: offers and manifests ----------------------------------------------------------

@@ -9,9 +9,11 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import trio
 
 from medp2p import digest, limits
 from medp2p.daemon.intake import Intake
+from medp2p.daemon.live import Live
 from medp2p.errors import (
     IntegrityError,
     LocalProtocolError,
@@ -25,6 +27,7 @@ from medp2p.proto.frames import ChunkHeader
 from medp2p.vault.age import SealWriter, new_file_key
 from medp2p.vault.direct import DirectFile
 from medp2p.vault.durable import Files
+from tests.helpers.stations import until
 from tests.unit.vault.test_age import RECIPIENT
 
 MIB = limits.MIB
@@ -82,6 +85,56 @@ class NoStore:
 
     def step(self, name: str) -> None:
         self.steps.append(name)
+
+
+def watched(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let the journal take what is said to be done; return the steps of all that follows."""
+    station = NoStore()
+    intake.station = cast("Any", station)
+    intake.live = Live(0, GEOMETRY.chunk_count)
+    monkeypatch.setattr(intake.writer._files, "step", station.step)
+    monkeypatch.setattr(
+        "medp2p.vault.journal.done", lambda _, __, indexes: station.steps.append(f"done {indexes}")
+    )
+    return station.steps
+
+
+async def test_data_is_durable_before_the_journal_says_so(
+    intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written meanwhile may not be: it waits for the next time."""
+    steps = watched(intake, monkeypatch)
+    sync = intake.writer.sync
+
+    def meanwhile() -> None:
+        sync()
+        intake._written.append(2)
+
+    monkeypatch.setattr(intake.writer, "sync", meanwhile)
+    intake._written = [1]
+    assert await intake._settle()
+    assert steps == ["fdatasync", "journal", "done [1]", "committed"]
+    assert intake._written == [2]
+    assert intake._written_bytes == MIB
+
+
+async def test_no_more_is_written_than_a_crash_may_cost(
+    intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Writing waits for the disk: what is not journalled is sent again after a crash."""
+    watched(intake, monkeypatch)
+    monkeypatch.setattr(limits, "CLAIM_GROUP", 1)
+    monkeypatch.setattr(limits, "JOURNAL_GROUP_BYTES", 2 * MIB)
+    before: list[int] = []
+    monkeypatch.setattr(intake, "_store", lambda _: before.append(intake._written_bytes))
+    chunks: Any = [SimpleNamespace(header=offered(n), release=lambda: None) for n in range(3)]
+    work_in, work_out = trio.open_memory_channel[Any](1)
+    async with trio.open_nursery() as nursery, work_in:
+        nursery.start_soon(intake._work, work_out)
+        await work_in.send(chunks)
+        await until(lambda: len(intake._written) >= 2)
+        await intake._settle()
+    assert before == [0, MIB, 0]
 
 
 def store(intake: Intake, monkeypatch: pytest.MonkeyPatch, rooms: list[bytearray]) -> list[str]:

@@ -15,9 +15,11 @@ import trio
 from medp2p import limits
 from medp2p.errors import StoreError
 from medp2p.model import State
+from tests.helpers.puppets import Parcel, Puppet, id_of
 from tests.helpers.stations import (
     Lab,
     Workstation,
+    lab,
     pair_of,
     random_bytes,
     ranges_bytes,
@@ -231,6 +233,38 @@ async def test_what_was_not_made_durable_is_asked_for_over_the_next_link(tmp_pat
     order = [step for step in steps if step in ("claim", "fdatasync", "journal", "rename")]
     again = ["claim", "fdatasync", "journal"]
     assert order == ["fdatasync", "claim", "fdatasync", *again, "fdatasync", "rename"]
+
+
+async def test_what_was_written_is_journalled_when_the_link_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a slow link that is often lost would send it again and again."""
+    monkeypatch.setattr(limits, "JOURNAL_GROUP_SECONDS", 1000)
+    async with lab(tmp_path) as it:
+        b, puppet, parcel = await it.add("b"), Puppet(), Parcel.of(2 * MIB)
+        await puppet.meet(b)
+        offer = puppet.offer(b, parcel)
+        async with puppet.asked(b, offer, parcel) as talk:
+            await talk.chunks(parcel, [1])
+            await until(lambda: 1 in b.journalled(id_of(offer)), "the claim")
+        await b.until(id_of(offer), State.PAUSED)
+        assert b.missing(id_of(offer)) == [(0, 1), (2, 3)]
+
+
+async def test_stopped_between_the_name_and_the_row_about_it(tmp_path: Path) -> None:
+    """An orderly stop waits for the row; only a crash leaves that to the next start."""
+    steps: list[str] = []
+
+    def stopping(step: str) -> None:
+        steps.append(step)
+        if step == "rename":  # in a worker thread
+            trio.from_thread.run_sync(b.scope.cancel)
+
+    async with pair_of(tmp_path) as (it, a, b):
+        await it.restart(b, step=stopping)
+        await a.send("b", it.source("study", {"small": b"x"}))
+        await b.stopped.wait()
+        assert "commit" in steps[steps.index("rename") :]
 
 
 async def test_a_receipt_that_was_lost_is_asked_for(tmp_path: Path) -> None:
