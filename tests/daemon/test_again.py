@@ -237,7 +237,8 @@ async def test_what_a_resumed_transfer_had_is_known_to_the_last_byte(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Half was sent by a daemon that is gone: it is read once more, and the marks are whole."""
-    monkeypatch.setattr(limits, "JOURNAL_GROUP_SECONDS", 0.1)
+    monkeypatch.setattr(limits, "CLAIM_GROUP", 4)
+    monkeypatch.setattr(limits, "JOURNAL_GROUP_BYTES", 4 * limits.MIB)
     async with pair_of(tmp_path) as (it, a, b):
         folder = tmp_path / "jane"
         images = {f"{n}.dcm": random_bytes(6 * limits.MIB, n) for n in range(4)}
@@ -251,6 +252,7 @@ async def test_what_a_resumed_transfer_had_is_known_to_the_last_byte(
         await a.wire.wait_sent(a.wire.hold_at)
         await until(lambda: ranges_bytes(b.missing(first)) < 20 * limits.MIB, "a group")
         await a.wire.sever()
+        assert a.journalled(first)
         await a.stop()
         a.wire.mend()
         await it.start(a)

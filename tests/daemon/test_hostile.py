@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -9,6 +10,7 @@ import pytest
 import trio
 
 from medp2p import limits, manifest
+from medp2p.daemon.sending import Sending
 from medp2p.daemon.sessions import Session
 from medp2p.errors import LinkLostError
 from medp2p.manifest import Entry, Kind, encode_entry
@@ -534,10 +536,59 @@ async def take(talk: Talk) -> tuple[Offer, Commit]:
     await talk.link.send(Answer("accepted"))
     assert isinstance(await talk.next(), Page)
     await talk.link.send(Need([(0, -(-offer.length // MIB))], last=True))
+    return offer, (await chunks(talk))[1]
+
+
+async def chunks(talk: Talk) -> tuple[list[int], Commit]:
+    """Receive what comes up to the next commit; return the numbers of the chunks, too."""
+    taken: list[int] = []
     while not isinstance(item := await talk.next(), Commit):
         assert isinstance(item, ReceivedChunk)
+        taken.append(item.header.index)
         item.release()
-    return offer, item
+    return taken, item
+
+
+def receipt(
+    a: Workstation, puppet: Puppet, offer: Offer, root: bytes, kind: str = "sealed"
+) -> Fact:
+    """Return what a puppet states that has sealed a transfer of a workstation."""
+    return puppet.state(a, offer, kind, 1, root=root, sender=a.key, receiver=puppet.key)
+
+
+async def test_only_what_is_asked_for_once_more_is_sent_again(tmp_path: Path) -> None:
+    again: list[int] = []
+    async with visiting(tmp_path) as (a, puppet, study):
+
+        async def ask(talk: Talk) -> None:
+            offer, first = await take(talk)
+            await talk.link.send(Need([(1, 2)], last=True))
+            sent, second = await chunks(talk)
+            again.extend(sent)
+            assert first == second
+            await talk.tell(receipt(a, puppet, offer, second.root))
+
+        puppet.script = ask
+        transfer = await a.send("puppet", study)
+        await a.until(transfer, State.SEALED)
+        assert again == [1]
+
+
+async def test_a_receiver_that_gives_up_what_it_has_sealed(tmp_path: Path) -> None:
+    """Its receipt came over another link: it is whole, whatever is said over this one."""
+    async with visiting(tmp_path) as (a, puppet, study):
+
+        async def give_up(talk: Talk) -> None:
+            offer, commit = await take(talk)
+            await said(puppet, a, receipt(a, puppet, offer, commit.root))
+            await talk.link.send(Abort("failed", "given up"))
+            await talk.end()
+
+        puppet.script = give_up
+        transfer = await a.send("puppet", study)
+        await a.until(transfer, State.SEALED)
+        await until(lambda: not a.sessions.connected(puppet.key), "the conversation to end")
+        assert a.state(transfer) is State.SEALED
 
 
 @pytest.mark.parametrize("kind", ["sealed", "released"])
@@ -546,8 +597,7 @@ async def test_a_receipt_for_something_else(tmp_path: Path, kind: str) -> None:
 
         async def lie(talk: Talk) -> None:
             offer, _ = await take(talk)
-            parties = {"sender": a.key, "receiver": puppet.key}
-            await talk.tell(puppet.state(a, offer, kind, 1, root=bytes(32), **parties))
+            await talk.tell(receipt(a, puppet, offer, bytes(32), kind))
 
         puppet.script = lie
         transfer = await a.send("puppet", study)
@@ -558,25 +608,36 @@ async def test_a_receipt_for_something_else(tmp_path: Path, kind: str) -> None:
         assert row.error["code"] == "integrity"
 
 
+async def claim(talk: Talk, a: Workstation, puppet: Puppet) -> None:
+    """Say that a transfer is sealed of which nothing was sent."""
+    await talk.exchange()
+    offer = await talk.next()
+    assert isinstance(offer, Offer)
+    await talk.link.send(Facts([receipt(a, puppet, offer, bytes(32))], last=True))
+    await talk.link.send(Answer("ended"))
+    await talk.end()
+
+
 async def test_a_receipt_for_what_was_never_sent(tmp_path: Path) -> None:
     """Who has not got the bytes cannot know the root: all is read to find out."""
     async with visiting(tmp_path) as (a, puppet, study):
-
-        async def lie(talk: Talk) -> None:
-            await talk.exchange()
-            offer = await talk.next()
-            assert isinstance(offer, Offer)
-            parties = {"sender": a.key, "receiver": puppet.key}
-            fact = puppet.state(a, offer, "sealed", 1, root=bytes(32), **parties)
-            await talk.link.send(Facts([fact], last=True))
-            await talk.link.send(Answer("ended"))
-            await talk.end()
-
-        puppet.script = lie
+        puppet.script = partial(claim, a=a, puppet=puppet)
         transfer = await a.send("puppet", study)
         await a.until(transfer, State.FAILED)
         assert ("seal", "unproved") in a.audit(transfer)
         assert ("seal", "ok") not in a.audit(transfer)
+
+
+async def test_what_was_cancelled_while_a_receipt_was_proved_stays_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with visiting(tmp_path) as (a, puppet, study):
+        puppet.script = partial(claim, a=a, puppet=puppet)
+        a.cancelled_before(Sending._proved, monkeypatch)
+        transfer = await a.send("puppet", study)
+        await a.until(transfer, State.CANCELLED)
+        await until(lambda: not a.sessions.connected(puppet.key), "the conversation to end")
+        assert a.state(transfer) is State.CANCELLED
 
 
 async def test_acknowledging_nothing_leads_to_no_endless_talk(tmp_path: Path) -> None:

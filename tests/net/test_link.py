@@ -157,6 +157,16 @@ async def test_failing_lets_tasks_that_wait_for_a_place_go(autojump_clock: MockC
             slots[0].fail(ABORT)
 
 
+async def test_a_closed_link_frees_what_will_not_leave(autojump_clock: MockClock) -> None:
+    """Also the buffers of places that were never filled, whoever still refers to them."""
+    with trio.fail_after(3600):
+        async with linked() as (left, right):
+            await to_streaming(left, right, 2 * MIB)
+            slots = [await left.reserve_chunk(MIB) for _ in range(2)]
+            slots[1].seal(header(1, bytes(MIB)), memoryview(bytes(MIB)))
+    assert [len(slot._buffer) for slot in slots] == [0, 0]
+
+
 async def test_a_slot_is_used_once(autojump_clock: MockClock) -> None:
     """A nonce must never seal two things."""
     with trio.fail_after(3600):
