@@ -172,20 +172,42 @@ def _digest(descriptor: int) -> bytes:
 
 
 def _remove_folders(top: int, entries: Sequence[Kept], files: Files) -> None:
-    """Remove the folders that are ours and empty, the deepest first."""
-    folders = {entry.path for entry in entries if entry.size < 0}
-    for entry in entries:
-        parts = entry.path.split(b"/")[:-1]
-        folders.update(b"/".join(parts[: count + 1]) for count in range(len(parts)))
-    for path in sorted(folders, key=lambda one: -one.count(b"/")):
-        parent, _, name = path.rpartition(b"/")
-        with suppress(OSError):  # not empty: it holds what stays; gone, or a link: not ours
-            folder = _open_below(top, parent)
+    """Remove the folders that are ours and empty: each one, then those above it.
+
+    The names of folders above are not kept: a path of 4 KiB can have 2,000 of them.
+    """
+    for path in {e.path if e.size < 0 else e.path.rpartition(b"/")[0] for e in entries}:
+        with suppress(OSError):  # not empty: it holds what stays
+            found = _as_far_as_there(top, path)
+            while found:
+                _remove_folder(top, found, files)
+                found = found.rpartition(b"/")[0]
+
+
+def _remove_folder(top: int, path: bytes, files: Files) -> None:
+    parent, _, name = path.rpartition(b"/")
+    folder = _open_below(top, parent)
+    try:
+        files.step("release-sweep")
+        os.rmdir(name, dir_fd=folder)
+    finally:
+        os.close(folder)
+
+
+def _as_far_as_there(top: int, path: bytes) -> bytes:
+    """Return how much of a path leads through folders that are there, following no link."""
+    at, parts = os.dup(top), path.split(b"/")
+    try:
+        for count, part in enumerate(parts):
             try:
-                files.step("release-sweep")
-                os.rmdir(name, dir_fd=folder)
-            finally:
-                os.close(folder)
+                inner = os.open(part, _FOLDER, dir_fd=at)
+            except OSError:
+                return b"/".join(parts[:count])
+            os.close(at)
+            at = inner
+        return path
+    finally:
+        os.close(at)
 
 
 def _open_below(top: int, path: bytes) -> int:

@@ -1,12 +1,14 @@
 """Taking a released folder back: only what is byte for byte what was released."""
 
 import os
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from blake3 import blake3
 
+from medp2p import limits
 from medp2p.errors import ReleaseError
 from medp2p.vault import releases, targets
 from medp2p.vault.durable import Files
@@ -87,6 +89,29 @@ def test_a_foreign_file_keeps_its_folder(folder: Path) -> None:
     (folder / "a" / "b" / "mine").write_text("mine")
     assert act(folder) == (3, 0, 0, True)
     assert [path.name for path in folder.rglob("*")] == ["a", "b", "mine"]
+
+
+def test_folders_above_a_missing_one_go_too(folder: Path) -> None:
+    (folder / "a" / "b" / "one").unlink()
+    (folder / "a" / "b").rmdir()
+    (folder / "a" / "two").unlink()
+    assert act(folder) == (1, 0, 2, False)
+    assert not folder.exists()
+
+
+def test_paths_of_many_levels_cost_no_more_than_their_length(folder: Path) -> None:
+    """The folders above each of them, as names, would be a thousand times as much."""
+    deep = [
+        Kept(b"/".join([b"%d" % number, *[b"d"] * (limits.MAX_PATH_BYTES // 2 - 4)]), 1)
+        for number in range(20)
+    ]
+    tracemalloc.start()
+    try:
+        withdraw(os.fsencode(folder), deep, Files(), lambda: False)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 4 * sum(len(entry.path) for entry in deep)
 
 
 def test_it_can_be_stopped_and_done_again(folder: Path) -> None:
