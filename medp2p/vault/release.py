@@ -9,6 +9,7 @@ No path of the transfer is in any error: paths are patient data, and errors are 
 Source: docs/VAULT.md, "Release".
 """
 
+import errno
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -63,6 +64,7 @@ def release(
     examine: Callable[[bytes], None] | None = None,
     listing: list[Kept] | None = None,
     publishing: Callable[[bytes], None] | None = None,
+    leaving: Callable[[], None] | None = None,
     random_bytes: Callable[[int], bytes] = os.urandom,
 ) -> Released:
     """Unpack a sealed transfer into a new folder of its own. Blocks until it is durable.
@@ -78,6 +80,9 @@ def release(
         listing: Is filled with what was made, before `publishing` is called.
         publishing: Is told the absolute path that the folder is about to get, just before:
             whoever keeps that can ask was_released after a crash.
+        leaving: Is called if the stage stays, whatever else is raised: it cannot be removed, or
+            `publishing` was told a name, and what was told is to be taken back before it goes.
+            Whoever is called asks was_released and sweep_stages.
         random_bytes: Source of the stage's name.
 
     Returns:
@@ -86,9 +91,10 @@ def release(
     Raises:
         IntegrityError: The stream is not what was agreed to.
         SealBrokenError: The sealed file is damaged.
-        NoSpaceError: The target has not room enough; nothing is left there.
-        ReleaseError: The target cannot be written, or the stream's cancelled() said so; nothing
-            is left there.
+        NoSpaceError: The target has not room enough.
+        ReleaseError: The target cannot be written, or the stream's cancelled() said so.
+
+    After an error nothing is left there, unless `leaving` was called.
     """
     if not _NAME.match(name):
         raise LocalProtocolError("a release needs a plain name")
@@ -99,71 +105,119 @@ def release(
         _check_room(folder, stream.layout)
         with disk_errors(ReleaseError, "the folder to release into cannot be used"):
             stage = Stage(files, folder, name, random_bytes)
+        told: list[bytes] = []
+
+        def tell(found: bytes) -> None:
+            if publishing is not None:
+                publishing(os.path.join(where, found))
+            told.append(found)
+
         try:
             with disk_errors(ReleaseError, "the release cannot be written"):
                 mapped = _unpack(stage, stream, files, rules, listing)
                 if examine is not None:
                     _examine(stage, where, examine)
-                tell = publishing or _tell_nobody
-                final = stage.publish(name, lambda found: tell(os.path.join(where, found)))
+                final = stage.publish(name, tell)
         except BaseException:
-            with suppress(OSError, MedP2PError):  # the first error is the one to tell
-                stage.remove()
+            _take_back(stage, leaving, named=bool(told))
             raise
-        with suppress(OSError):  # an empty stage folder harms nobody and is swept later
+        try:
             stage.close()
+        except OSError:  # an empty folder harms nobody, and can be swept later
+            if leaving is not None:
+                leaving()
     return Released(os.path.join(where, final), mapped)
 
 
-def was_released(target: bytes | str | Path, name: str, path: bytes) -> bool:
+def _take_back(stage: Stage, leaving: Callable[[], None] | None, *, named: bool) -> None:
+    """Undo a release that has failed; what fails here is not the error to tell."""
+    with suppress(OSError, MedP2PError):
+        if leaving is None or not named:
+            stage.remove()
+            return
+        try:
+            stage.unpublish()
+        finally:
+            stage.shut()
+    if leaving is not None:
+        leaving()
+
+
+def mount_point(path: bytes | str | Path) -> bytes:
+    """Return what is mounted nearest above a path that need not be there yet. Blocking."""
+    at = os.path.realpath(os.fsencode(path))
+    while not os.path.ismount(at):
+        at = os.path.dirname(at)
+    return at
+
+
+def was_released(
+    target: bytes | str | Path, name: str, path: bytes, *, random: bytes = b"", mount: bytes = b""
+) -> bool:
     """Tell after a crash whether a release was done; ask before sweep_stages.
 
     Args:
         target: As given to release.
         name: As given to release.
         path: What `publishing` was told last.
+        random: What random_bytes gave to release. Then a stage that is gone is an answer, too: it
+            goes only once the folder has its name, which somebody may have moved away meanwhile.
+        mount: What mount_point said of the target before.
 
     Raises:
-        ReleaseError: The folder cannot be read: ask again when it can.
+        ReleaseError: The folder is not there or cannot be read: ask again when it can.
     """
-    with disk_errors(ReleaseError, "the folder that was released into cannot be read"):
-        try:
-            folder = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except FileNotFoundError:
+    with (
+        disk_errors(ReleaseError, "the folder that was released into cannot be read"),
+        _at_hand(target, mount) as folder,
+    ):
+        # A stage that still holds its files was not renamed: what has the name is not ours.
+        if any(is_unpublished(folder, stage) for stage in stages_of(folder, name, random)):
             return False
-        try:
-            # A stage that still holds its files was not renamed: what has the name is not ours.
-            if any(is_unpublished(folder, stage) for stage in stages_of(folder, name)):
-                return False
-            return os.path.isdir(path)
-        finally:
-            os.close(folder)
+        return bool(random) or os.path.isdir(path)
 
 
-def sweep_stages(target: bytes | str | Path, name: str, files: Files) -> int:
-    """Remove what interrupted releases of this name have left in a folder.
+def sweep_stages(
+    target: bytes | str | Path, name: str, files: Files, *, random: bytes = b"", mount: bytes = b""
+) -> int:
+    """Remove what an interrupted release has left in a folder.
 
-    Only folders that a release of this account makes are touched; a release of the same name
-    must not be under way.
+    Only folders that a release of this account makes are touched.
+
+    Args:
+        target: As given to release.
+        name: As given to release.
+        files: Where durable steps go through.
+        random: What random_bytes gave to release; b"": all stages of this name, of which none may
+            be under way.
+        mount: What mount_point said of the target before.
 
     Returns:
         How many there were.
 
     Raises:
-        ReleaseError: The folder cannot be read or written.
+        ReleaseError: The folder is not there, or cannot be read or written.
     """
-    with disk_errors(ReleaseError, "what an interrupted release has left cannot be removed"):
-        try:
-            folder = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return 0
-        try:
-            found = stages_of(folder, name)
-            for each in found:
-                remove_tree(files, folder, each)
-            return len(found)
-        finally:
-            os.close(folder)
+    with (
+        disk_errors(ReleaseError, "what an interrupted release has left cannot be removed"),
+        _at_hand(target, mount) as folder,
+    ):
+        found = stages_of(folder, name, random)
+        for each in found:
+            remove_tree(files, folder, each)
+        return len(found)
+
+
+@contextmanager
+def _at_hand(target: bytes | str | Path, mount: bytes) -> Iterator[int]:
+    """Open a folder that was released into; the bare mount point of a drive is not that folder."""
+    if mount and not os.path.ismount(mount):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    folder = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield folder
+    finally:
+        os.close(folder)
 
 
 def _unpack(
@@ -218,10 +272,6 @@ def _examine(stage: Stage, where: bytes, examine: Callable[[bytes], None]) -> No
     examine(os.path.join(where, stage.path))
     if stage.snapshot() != before:
         raise ReleaseError("the files were changed while they were staged")
-
-
-def _tell_nobody(path: bytes) -> None:
-    pass
 
 
 @contextmanager

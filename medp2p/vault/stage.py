@@ -23,7 +23,7 @@ from medp2p.vault.names import NameRules
 
 _INNER = b"files"
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_RANDOM_BYTES = 8
+RANDOM_BYTES = 8
 #: Answers to a new name that say nothing about the name.
 _DISK_TROUBLE = frozenset({errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _MOST_NAMES = 10_000  # "ID", "ID-2", ...: somebody releases in a loop
@@ -44,7 +44,7 @@ class Stage:
     ) -> None:
         self._files = files
         self._target = target
-        self._name = f".medp2p-{name}-{random_bytes(_RANDOM_BYTES).hex()}".encode()
+        self._name = f".medp2p-{name}-{random_bytes(RANDOM_BYTES).hex()}".encode()
         self._folders: OrderedDict[bytes, int] = OrderedDict()
         self._creating = threading.Lock()
         self._published: bytes | None = None
@@ -164,23 +164,34 @@ class Stage:
     def remove(self) -> None:
         """Close and remove everything, the published folder too: the release has failed."""
         try:
-            if self._published is not None:
-                self._files.rename(
-                    self._published,
-                    _INNER,
-                    old_folder=self._target,
-                    new_folder=self._outer,
-                    step="release-sweep",
-                )
-        finally:
-            self.close()
+            self.unpublish()
+        except BaseException:
+            self.shut()
+            raise
+        self.close()
+
+    def unpublish(self) -> None:
+        """Take the root back from its final name."""
+        if self._published is not None:
+            self._files.rename(
+                self._published,
+                _INNER,
+                old_folder=self._target,
+                new_folder=self._outer,
+                step="release-sweep",
+            )
+            self._published = None
 
     def close(self) -> None:
         """Close and remove what is left of the stage once the root has its final name."""
+        self.shut()
+        remove_tree(self._files, self._target, self._name)
+
+    def shut(self) -> None:
+        """Close, and leave what is there."""
         for descriptor in (*self._folders.values(), self.root, self._outer):
             os.close(descriptor)
         self._folders.clear()
-        remove_tree(self._files, self._target, self._name)
 
     def _step_into(self, parent: int, name: bytes, path: bytes) -> int:
         try:
@@ -213,9 +224,16 @@ class Stage:
         return True
 
 
-def stages_of(target: int, name: str) -> list[bytes]:
-    """Return the names of stage folders of a release that lie in a folder and are ours."""
-    ours = re.compile(rf"\.medp2p-{re.escape(name)}-[0-9a-f]{{{2 * _RANDOM_BYTES}}}\Z")
+def stages_of(target: int, name: str, random: bytes = b"") -> list[bytes]:
+    """Return the names of stage folders of a release that lie in a folder and are ours.
+
+    Args:
+        target: Descriptor of the folder.
+        name: Of the release.
+        random: What the name of the one that is meant was made of; b"": all of this name.
+    """
+    end = random.hex() or f"[0-9a-f]{{{2 * RANDOM_BYTES}}}"
+    ours = re.compile(rf"\.medp2p-{re.escape(name)}-{end}\Z")
     found = []
     for each in os.listdir(target):
         if ours.match(each):

@@ -30,7 +30,7 @@ from medp2p.vault import stage
 from medp2p.vault.age import SealReader
 from medp2p.vault.durable import AnyPath, Files
 from medp2p.vault.names import NameRules
-from medp2p.vault.release import Released, release, sweep_stages, was_released
+from medp2p.vault.release import Released, mount_point, release, sweep_stages, was_released
 from medp2p.vault.unsealing import Unsealing
 from medp2p.vault.withdrawal import Kept
 from tests.tools import need_tool, small_disk
@@ -75,6 +75,8 @@ def let_go(
     rules: NameRules | None = None,
     publishing: Callable[[bytes], None] | None = None,
     listing: list[Kept] | None = None,
+    leaving: Callable[[], None] | None = None,
+    random_bytes: Callable[[int], bytes] = os.urandom,
 ) -> Released:
     with SealReader.open(sealed.path, FILE_KEY) as reader:
         return release(
@@ -91,6 +93,8 @@ def let_go(
             files=files or Files(),
             rules=rules,
             publishing=publishing,
+            leaving=leaving,
+            random_bytes=random_bytes,
             listing=listing,
         )
 
@@ -613,9 +617,91 @@ def test_a_folder_of_somebody_else_is_not_taken_for_the_release(
         let_go(sealed, target, files=Files(stop), publishing=told.append)
     assert told == [os.fsencode(target / "abcdefgh-2")]  # not the one that was taken
     assert not was_released(target, "abcdefgh", told[0])
-    assert not was_released(tmp_path / "gone", "abcdefgh", told[0])
-    with pytest.raises(ReleaseError, match="cannot be read"):
-        was_released(tmp_path / "f", "abcdefgh", told[0])
+    for away in (tmp_path / "f", tmp_path / "gone"):  # a drive that is not mounted is no answer
+        with pytest.raises(ReleaseError, match="cannot be read"):
+            was_released(away, "abcdefgh", told[0])
+
+
+RANDOM = bytes(range(8))
+
+
+@pytest.mark.parametrize("step", ["release-rename", "release-sweep"])
+def test_a_stage_that_is_gone_tells_that_its_folder_had_its_name(
+    tmp_path: Path, target: Path, step: str
+) -> None:
+    """Somebody may have moved the folder away before anyone asks."""
+    sealed, told = seal(tmp_path / "f", [file(b"a", 5)]), list[bytes]()
+
+    def stop(name: str) -> None:
+        if name == step:
+            raise Crash(name)
+
+    with suppress(Crash):
+        let_go(
+            sealed,
+            target,
+            files=Files(stop),
+            publishing=told.append,
+            leaving=lambda: None,
+            random_bytes=lambda count: RANDOM[:count],
+        )
+    done = step == "release-sweep"
+    assert was_released(target, "abcdefgh", told[0], random=RANDOM) == done
+    if done:
+        (target / "abcdefgh").rename(tmp_path / "moved")
+        assert was_released(target, "abcdefgh", told[0], random=RANDOM)
+    other = target / f".medp2p-abcdefgh-{bytes(8).hex()}"
+    (other / "files").mkdir(parents=True)
+    assert was_released(target, "abcdefgh", told[0], random=RANDOM) == done
+    assert sweep_stages(target, "abcdefgh", Files(), random=RANDOM) == 1
+    assert list(target.iterdir()) == [other], "that may be one that is under way"
+
+
+def test_a_stage_that_cannot_be_removed_is_told(study: Sealed, target: Path) -> None:
+    def fail(name: str) -> None:
+        if name in ("release-sync", "release-sweep"):
+            raise OSError(errno.EIO, "gone")
+
+    left: list[int] = []
+    with pytest.raises(ReleaseError, match="cannot be written"):
+        let_go(study, target, files=Files(fail), leaving=lambda: left.append(1))
+    assert left == [1]
+    assert len(list(target.iterdir())) == 1
+
+
+@pytest.mark.parametrize("step", ["release-rename", "sync-folder"])
+def test_a_stage_stays_until_what_was_told_is_taken_back(
+    study: Sealed, target: Path, step: str
+) -> None:
+    left: list[int] = []
+    with pytest.raises(ReleaseError, match="cannot be written"):
+        let_go(
+            study,
+            target,
+            files=Files(FailAt(step, errno.EIO)),
+            publishing=lambda _: None,
+            leaving=lambda: left.append(1),
+            random_bytes=lambda count: RANDOM[:count],
+        )
+    assert left == [1]
+    assert not (target / "abcdefgh").exists()
+    assert not was_released(target, "abcdefgh", b"", random=RANDOM)
+    assert sweep_stages(target, "abcdefgh", Files(), random=RANDOM) == 1
+    assert list(target.iterdir()) == []
+
+
+def test_a_mount_point_without_its_drive_is_no_answer(tmp_path: Path) -> None:
+    drive = tmp_path / "drive"
+    drive.mkdir()
+    with small_disk(drive, "1m"):
+        mount = mount_point(drive / "not" / "there")
+        assert mount == os.fsencode(drive)
+        assert was_released(drive, "abcdefgh", b"", random=RANDOM, mount=mount)
+    with pytest.raises(ReleaseError):
+        was_released(drive, "abcdefgh", b"", random=RANDOM, mount=mount)
+    with pytest.raises(ReleaseError):
+        sweep_stages(drive, "abcdefgh", Files(), random=RANDOM, mount=mount)
+    assert mount_point(b"/") == b"/"
 
 
 def test_sweeping_touches_only_its_own(tmp_path: Path, target: Path) -> None:
@@ -642,9 +728,9 @@ def test_sweeping_touches_only_its_own(tmp_path: Path, target: Path) -> None:
         ".medp2p-abcdefgh-1111111111111111",
     }
     assert (target / "abcdefgh" / "files" / "deep" / "f").read_bytes() == b"x"
-    assert sweep_stages(tmp_path / "gone", "abcdefgh", Files()) == 0
-    with pytest.raises(ReleaseError, match="cannot be removed"):
-        sweep_stages(target / "abcdefgh" / "files" / "deep" / "f", "abcdefgh", Files())
+    for away in (tmp_path / "gone", target / "abcdefgh" / "files" / "deep" / "f"):
+        with pytest.raises(ReleaseError, match="cannot be removed"):
+            sweep_stages(away, "abcdefgh", Files())
 
 
 # --- names that the target cannot hold ------------------------------------------------------
