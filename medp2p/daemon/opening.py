@@ -1,15 +1,17 @@
-"""Opening what is sealed: a release, from the decision to the folder, and back after a crash.
+"""Opening what is sealed: a release, from the decision to the folder.
 
 The decision is one transaction: state, label, expectation and what a person lets pass are judged
 there, and ``releasing`` is durable before the first plain byte. Whatever fails afterwards leaves
-nothing at the target and the transfer as it was.
+nothing at the target and the transfer as it was; what cannot be noted now is noted later, as
+after a crash (keeping.py).
 
 Source: docs/VAULT.md, "Release".
 """
 
-import json
+import logging
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -18,55 +20,43 @@ import msgspec
 import trio
 
 from medp2p import digest, limits
-from medp2p.daemon import checking, endings, judging, papers, recalling, scanning, statements
-from medp2p.daemon.openings import who
+from medp2p.daemon import (
+    checking,
+    endings,
+    judging,
+    keeping,
+    papers,
+    recalling,
+    scanning,
+    statements,
+)
+from medp2p.daemon.openings import Plan, claim, keep_plan, who
 from medp2p.daemon.station import Station
 from medp2p.errors import (
     CheckRefusedError,
     ConflictError,
     MedP2PError,
     ReleaseError,
+    StoreError,
 )
 from medp2p.layout import Layout
 from medp2p.model import WHOLE, Actor, Direction, State, short_id
-from medp2p.text import path_text, rfc3339
+from medp2p.net.guard import guard
 from medp2p.vault import release as releasing
-from medp2p.vault import releases, transfers
+from medp2p.vault import transfers
 from medp2p.vault.age import SealReader
+from medp2p.vault.stage import RANDOM_BYTES
 from medp2p.vault.store import Tx
 from medp2p.vault.transfers import TransferRow
 from medp2p.vault.unsealing import Unsealing
 from medp2p.vault.withdrawal import Kept
 
+log = logging.getLogger(__name__)
+
+#: Somebody else decides about a release of the same transfer, or notes its end: a transaction.
+_CLAIM_AGAIN_SECONDS = 0.05
 #: States in which a release may begin.
 RELEASABLE = (State.SEALED, State.RELEASED, State.EXPIRING)
-
-
-class _Plan(msgspec.Struct, array_like=True, kw_only=False):
-    """A release that is under way, as it is kept for after a crash. Only appended to.
-
-    Attributes:
-        target: Folder to release into.
-        final: The folder that the release is about to become, once it is whole.
-        os_user: Whose decision, with ``via`` and ``operator``; see model.Actor.
-        before: State to go back to.
-        for_seconds: See Order.
-        listing: What the folder holds, where it matters later.
-    """
-
-    target: bytes
-    final: bytes | None = None
-    os_user: str | None = None
-    via: str = "rule"
-    operator: str | None = None
-    before: str = State.SEALED.value
-    for_seconds: int | None = None
-    listing: tuple[Kept, ...] = ()
-
-    @property
-    def actor(self) -> Actor:
-        """Whose decision it was."""
-        return Actor(os_user=self.os_user, via=self.via, operator=self.operator)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,42 +153,103 @@ async def release(
             over the staged folder refuses it; audited.
         ReleaseError, IntegrityError, NoSpaceError: With the reason.
     """
-    await trio.to_thread.run_sync(station.home.refuse_clear, order.target)
+    mount = await trio.to_thread.run_sync(_mount, station, order.target)
     wanted = await station.read(transfers.find, prefix, Direction.IN)
     await checking.settled(station, wanted.id)
     found = await station.read(sealed, station, wanted.id)
-    plan, refused = await station.write(_begin, station, actor, found.row.id, order, agreed)
     row = found.row
-    if refused is not None:
-        raise refused
-    await station.touch(row.id)
+    try:
+        while True:
+            with claim(station, row.id) as ours:
+                if ours:
+                    act = (station, actor, row.id, order, agreed, mount)
+                    plan, refused = await station.write(_begin, *act)
+                    if refused is not None:
+                        raise refused
+                    return row, await _carry_out(station, found, plan)
+            _refuse_state(await station.read(transfers.get, row.id))
+            await trio.sleep(_CLAIM_AGAIN_SECONDS)
+    except BaseException:
+        station.erase_bell.ring()  # the janitor goes on with what could not be noted
+        raise
 
+
+def _mount(station: Station, target: bytes) -> bytes:
+    """Refuse a target within the home; return what is mounted where it lies. Blocking."""
+    station.home.refuse_clear(target)
+    return releasing.mount_point(target)
+
+
+async def _carry_out(station: Station, found: Sealed, plan: Plan) -> releasing.Released:
+    """Unpack what it was decided to release, and note what has come of it."""
+    row, left = found.row, threading.Event()
     stopped = _stopper(station, row.id)
 
     def run() -> releasing.Released:
-        listing: list[Kept] | None = [] if order.for_seconds is not None else None
+        listing: list[Kept] | None = [] if plan.for_seconds is not None else None
         with found.unsealing(station, stopped) as stream:
             return releasing.release(
                 stream,
-                target=order.target,
+                target=plan.target,
                 name=short_id(row.id),
                 files=station.files,
                 examine=scanning.examiner(station, stopped),
                 listing=listing,
                 publishing=partial(_publishing, station, row.id, plan, listing),
+                leaving=left.set,
+                random_bytes=lambda count: plan.random[:count],
             )
 
+    async def undo(error: BaseException) -> bool:
+        if left.is_set():
+            act = partial(keeping.settle, station, row.id, error)
+            released = await trio.to_thread.run_sync(act, abandon_on_cancel=True)
+            if released is None:  # the transfer has ended; what lies in clear is still there
+                await station.write(keeping.note_left, station, row, plan)
+            return bool(released)
+        await station.write(keeping.failed, station, row.id, plan, error)
+        return False
+
+    async def note(done: releasing.Released) -> bool:
+        what = (done.path, len(done.mapped), left.is_set())
+        await station.write(keeping.done, station, row.id, *what)
+        return True
+
     try:
+        await station.touch(row.id)
         done = await trio.to_thread.run_sync(run, limiter=station.whole_limiter)
     except BaseException as error:
-        with trio.move_on_after(limits.SEND_SECONDS, shield=True):
-            await station.write(_failed, station, row.id, plan, error)
-            await station.touch(row.id)
+        if await _noted(station, row, partial(undo, error)) and isinstance(error, MedP2PError):
+            text = f"{error.text}; but its folder is there, and it counts as released"
+            raise ReleaseError(text) from error
         raise
-    with trio.move_on_after(limits.SEND_SECONDS, shield=True):
-        await station.write(_done, station, row.id, done.path, len(done.mapped))
-        await station.touch(row.id)
-    return row, done
+    if not await _noted(station, row, partial(note, done)):
+        raise StoreError(
+            "all files are in their folder, but that could not be noted yet",
+            hint="it is noted as soon as that works: do not release it once more",
+        )
+    return done
+
+
+async def _noted(station: Station, row: TransferRow, note: Callable[[], Awaitable[bool]]) -> bool:
+    """Note what has come of a release, also while the caller is cancelled; tell the peer.
+
+    Returns:
+        Whether that is noted, and the transfer is released.
+    """
+    released = False
+
+    async def work() -> None:
+        nonlocal released
+        with trio.move_on_after(limits.SEND_SECONDS, shield=True) as scope:
+            released = await note()
+            await station.touch(row.id)
+        station.call_peer(row.peer_key)  # there are facts for it, whatever the caller is told
+        if scope.cancelled_caught:
+            log.warning("the end of the release of %s is not noted yet", row.id)
+
+    await guard(f"end of the release of {row.id}", work, station.count_bug)
+    return released
 
 
 # --- the decision -------------------------------------------------------------------------
@@ -211,19 +262,19 @@ def _begin(
     transfer: str,
     order: judging.Order,
     agreed: Callable[[Tx, TransferRow], None] | None,
-) -> tuple[_Plan, CheckRefusedError | None]:
+    mount: bytes,
+) -> tuple[Plan, CheckRefusedError | None]:
     """Decide, and make it durable; a refusal is audited, so it must be committed too."""
     row = transfers.get(tx, transfer)
     if agreed is not None:
         agreed(tx, row)
-    if row.state not in RELEASABLE:
-        raise ConflictError(f"transfer {row.id} is {row.state.value}; it cannot be released now")
+    _refuse_state(row)
     if row.checked_ms is None:
         raise ConflictError(f"the files of transfer {row.id} were not looked at yet")
     recalling.check_release(row)
     before = State.SEALED if row.released_ms is None else row.state
     before = row.state if row.state is State.EXPIRING else before
-    plan = _Plan(
+    plan = Plan(
         order.target,
         None,
         actor.os_user,
@@ -231,11 +282,13 @@ def _begin(
         actor.operator,
         before.value,
         order.for_seconds,
+        random=station.random_bytes(RANDOM_BYTES),
+        mount=mount,
     )
     refused = judging.refusal(tx, station, actor, row, order)
     if refused is not None:
         return plan, refused
-    _keep_plan(tx, station, row.id, plan)
+    keep_plan(tx, station, row.id, plan)
     transfers.update(tx, row.id, state=State.RELEASING, updated_ms=station.now_ms())
     endings.record(tx, station, row, "release-begin", actor, detail=judging.ordered(row, order))
     if row.released_ms is None:
@@ -243,16 +296,16 @@ def _begin(
     return plan, None
 
 
-# --- what comes of it ---------------------------------------------------------------------
+def _refuse_state(row: TransferRow) -> None:
+    if row.state not in RELEASABLE:
+        raise ConflictError(f"transfer {row.id} is {row.state.value}; it cannot be released now")
 
 
-def _keep_plan(tx: Tx, station: Station, transfer: str, plan: _Plan) -> None:
-    """Remember a release, so that a crash in its middle can be cleared up."""
-    papers.put_vault(tx, station, transfer, papers.TARGET, msgspec.msgpack.encode(plan))
+# --- while it is under way ----------------------------------------------------------------
 
 
 def _publishing(
-    station: Station, transfer: str, plan: _Plan, listing: list[Kept] | None, final: bytes
+    station: Station, transfer: str, plan: Plan, listing: list[Kept] | None, final: bytes
 ) -> None:
     """In the release's thread: the folder gets this name in the next moment.
 
@@ -262,7 +315,7 @@ def _publishing(
     whole = msgspec.structs.replace(plan, final=final, listing=tuple(listing or ()))
     with station.store.write() as tx:
         recalling.check_release(transfers.get(tx, transfer))
-        _keep_plan(tx, station, transfer, whole)
+        keep_plan(tx, station, transfer, whole)
 
 
 def _stopper(station: Station, transfer: str) -> Callable[[], bool]:
@@ -287,100 +340,3 @@ def _stopper(station: Station, transfer: str) -> Callable[[], bool]:
         return station.is_stopping()
 
     return stopped
-
-
-def _failed(tx: Tx, station: Station, transfer: str, plan: _Plan, error: BaseException) -> None:
-    """Back to the state before; what failed is said to the caller and in the audit log."""
-    row, now = transfers.get(tx, transfer), station.now_ms()
-    transfers.delete_blobs(tx, row.id, [papers.TARGET])
-    transfers.update(tx, row.id, state=State(plan.before), updated_ms=now)
-    code = error.code if isinstance(error, MedP2PError) else "bug"
-    endings.record(tx, station, row, "release", plan.actor, "failure", {"code": code})
-    if isinstance(error, scanning.ScanRefusedError) and row.held is None:
-        held = checking.held(scanning.HELD, error.text, now)
-        transfers.update(tx, row.id, held=held)
-    checking.note_damage(tx, station, row.id, error)
-
-
-def _done(tx: Tx, station: Station, transfer: str, path: bytes, mapped: int) -> None:
-    row, now = transfers.get(tx, transfer), station.now_ms()
-    plan = _plan(tx, station, row)
-    earlier = papers.get(tx, station, row.id, papers.RELEASED)
-    paths = json.loads(earlier) if earlier else []
-    paths.append(path_text(path))
-    papers.put_vault(tx, station, row.id, papers.RELEASED, json.dumps(paths).encode())
-    transfers.delete_blobs(tx, row.id, [papers.TARGET, papers.RELEASE_TO])
-    first = row.released_ms is None
-    transfers.update(
-        tx,
-        row.id,
-        state=State.RELEASED,
-        released_ms=now if first else row.released_ms,
-        held=_still_held(row),
-        updated_ms=now,
-    )
-    number, until_ms = _note_folder(tx, station, row, plan, path)
-    detail: dict[str, object] = {"mapped": mapped, "release": number}
-    if until_ms is not None:
-        detail["until"] = rfc3339(until_ms)
-    endings.record(tx, station, row, "release", plan.actor, detail=detail)
-    if first:
-        statements.queue_fact(tx, station, row, "released", {"by": who(plan.actor)})
-
-
-def _still_held(row: TransferRow) -> str | None:
-    """What a label does not keep holds the next release too; a failure of the last one is over."""
-    code = checking.held_code(row)
-    return row.held if code in (checking.LABEL_DIFFERS, recalling.DESTROY_ASKED) else None
-
-
-def _note_folder(
-    tx: Tx, station: Station, row: TransferRow, plan: _Plan, path: bytes
-) -> tuple[int, int | None]:
-    """Keep where the clear files lie, and how long."""
-    now = station.now_ms()
-    until_ms = None if plan.for_seconds is None else now + 1000 * plan.for_seconds
-    number = releases.add(
-        tx,
-        releases.ReleaseRow(
-            transfer=row.id,
-            peer_name=row.peer_name,
-            released_ms=now,
-            released_by=who(plan.actor),
-            files=row.files,
-            until_ms=until_ms,
-        ),
-    )
-    owner = releases.owner(number)
-    papers.put_vault(tx, station, owner, papers.FOLDER, path)
-    if until_ms is not None:  # removed at its time, also while the vault is locked
-        data = msgspec.msgpack.encode((path, plan.listing))
-        papers.put_spool(tx, station, owner, papers.LISTING, data)
-    return number, until_ms
-
-
-def _plan(tx: Tx, station: Station, row: TransferRow) -> _Plan:
-    return msgspec.msgpack.decode(papers.need(tx, station, row.id, papers.TARGET), type=_Plan)
-
-
-def recover(station: Station, row: TransferRow) -> None:
-    """After a crash amid a release: done if its folder has its name, else as it was before.
-
-    Blocking. Left-overs at the target are removed.
-
-    Raises:
-        ReleaseError: The target cannot be read now; the transfer stays as it is.
-    """
-    with station.store.read() as tx:
-        plan = _plan(tx, station, row)
-    name = short_id(row.id)
-    final = plan.final
-    if final is not None and not releasing.was_released(plan.target, name, final):
-        final = None
-    with station.store.write() as tx:
-        if final is not None:
-            _done(tx, station, row.id, final, 0)
-        else:
-            error = ReleaseError("the daemon ended amid the release")
-            _failed(tx, station, row.id, plan, error)
-    releasing.sweep_stages(plan.target, name, station.files)

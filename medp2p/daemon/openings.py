@@ -1,22 +1,29 @@
 """Who has looked inside a transfer here, as facts tell it: previews and releases.
 
+Also the release that is under way: its plan, and who is at it.
+
 A preview is stated once for each transfer, in the transaction that lets it happen. A peer whose
 software has no word for it is told ``opened``, which is true: someone looked inside.
 
 Source: docs/PROTOCOL.md, "Facts" and "Recall".
 """
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
-from medp2p.daemon import greeting, proofs, statements
+import msgspec
+
+from medp2p.daemon import greeting, papers, posix, proofs, statements
 from medp2p.daemon.station import Station
-from medp2p.errors import MedP2PError
-from medp2p.model import Actor, Direction
+from medp2p.errors import MedP2PError, StoreError
+from medp2p.model import Actor, Direction, State
 from medp2p.proto.facts import understood
 from medp2p.text import rfc3339
 from medp2p.vault import facts
 from medp2p.vault.store import Tx
 from medp2p.vault.transfers import TransferRow
+from medp2p.vault.withdrawal import Kept
 
 PREVIEWED, OPENED = "previewed", "opened"
 #: Detail of a fact: all that happened was a preview.
@@ -82,3 +89,73 @@ def _said(station: Station, fact: facts.FactRow) -> dict[str, str]:
         return proofs.told(station, fact)
     except MedP2PError:
         return {}
+
+
+# --- the release that is under way --------------------------------------------------------
+
+
+class Plan(msgspec.Struct, array_like=True, kw_only=False):
+    """A release that is under way, as it is kept for after a crash. Only appended to.
+
+    Attributes:
+        target: Folder to release into.
+        final: The folder that the release is about to become, once it is whole.
+        os_user: Whose decision, with ``via`` and ``operator``; see model.Actor.
+        before: State to go back to.
+        for_seconds: See Order.
+        listing: What the folder holds, where it matters later.
+        random: What the name of the stage is made of; b"": an older version made it.
+        mount: What is mounted where the target lies: without that nobody can tell.
+    """
+
+    target: bytes
+    final: bytes | None = None
+    os_user: str | None = None
+    via: str = "rule"
+    operator: str | None = None
+    before: str = State.SEALED.value
+    for_seconds: int | None = None
+    listing: tuple[Kept, ...] = ()
+    random: bytes = b""
+    mount: bytes = b""
+
+    @property
+    def actor(self) -> Actor:
+        """Whose decision it was."""
+        return Actor(os_user=self.os_user, via=self.via, operator=self.operator)
+
+
+def keep_plan(tx: Tx, station: Station, transfer: str, plan: Plan) -> None:
+    """Remember a release, so that a crash in its middle can be cleared up."""
+    papers.put_vault(tx, station, transfer, papers.TARGET, msgspec.msgpack.encode(plan))
+
+
+def plan_of(tx: Tx, station: Station, transfer: str) -> Plan:
+    """Return the release that is under way, or was when the daemon ended.
+
+    Raises:
+        VaultLockedError, SealBrokenError, StoreError: It cannot be read, or is not there.
+    """
+    data = papers.need(tx, station, transfer, papers.TARGET)
+    try:
+        return msgspec.msgpack.decode(data, type=Plan)
+    except msgspec.MsgspecError as error:
+        raise StoreError(f"the plan of the release of {transfer} is damaged") from error
+
+
+@contextmanager
+def claim(station: Station, transfer: str) -> Iterator[bool]:
+    """Keep a transfer from being released or settled by others; tell whether nobody is at it.
+
+    By a lock on the sealed file: it goes with the process. Without the file there is nothing to
+    release, and no lock either.
+    """
+    try:
+        descriptor = station.files.open_existing(station.home.sealed(transfer))
+    except OSError:
+        yield True
+        return
+    try:
+        yield posix.try_lock(descriptor)
+    finally:
+        os.close(descriptor)

@@ -8,6 +8,7 @@ back keeps nothing. The sealed transfer stays, so a clock that runs ahead loses 
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 import msgspec
@@ -18,10 +19,13 @@ from medp2p.daemon import endings, papers, recalling
 from medp2p.daemon.station import RULE, Station
 from medp2p.errors import ConflictError, MedP2PError, SealBrokenError, VaultLockedError
 from medp2p.model import Direction
+from medp2p.net.guard import guard
 from medp2p.text import path_text, rfc3339
 from medp2p.vault import releases, transfers
+from medp2p.vault.release import sweep_stages
 from medp2p.vault.releases import ReleaseRow
 from medp2p.vault.store import Tx
+from medp2p.vault.transfers import TransferRow
 from medp2p.vault.withdrawal import Kept, Withdrawn, is_there, withdraw
 
 log = logging.getLogger(__name__)
@@ -31,23 +35,79 @@ _T = TypeVar("_T")
 Json = dict[str, object]
 
 
+class Timed(msgspec.Struct, array_like=True, frozen=True):
+    """A released folder, as it is kept until its time is over. Only appended to.
+
+    Attributes:
+        folder: Absolute.
+        entries: What was made in it.
+        mount: What is mounted where it lies; b"": an older version has not noted that.
+    """
+
+    folder: bytes
+    entries: tuple[Kept, ...] = ()
+    mount: bytes = b""
+
+
+def note_folder(
+    tx: Tx, station: Station, row: TransferRow, by: str, for_seconds: int | None, made: Timed
+) -> tuple[int, int | None]:
+    """Keep where the clear files of a release lie, and how long.
+
+    Args:
+        tx: Write transaction.
+        station: Ours.
+        row: Of the transfer.
+        by: Whose decision it was.
+        for_seconds: How long; None: until somebody removes them.
+        made: The folder.
+
+    Returns:
+        Number of the release, and until when.
+    """
+    now = station.now_ms()
+    until_ms = None if for_seconds is None else now + 1000 * for_seconds
+    number = releases.add(
+        tx,
+        ReleaseRow(
+            transfer=row.id,
+            peer_name=row.peer_name,
+            released_ms=now,
+            released_by=by,
+            files=row.files,
+            until_ms=until_ms,
+        ),
+    )
+    owner = releases.owner(number)
+    papers.put_vault(tx, station, owner, papers.FOLDER, made.folder)
+    if until_ms is not None:  # removed at its time, also while the vault is locked
+        papers.put_spool(tx, station, owner, papers.LISTING, msgspec.msgpack.encode(made))
+    return number, until_ms
+
+
 async def run_withdrawals(station: Station) -> None:
-    """Remove what was released for a time when that is over; never returns."""
+    """Remove what was released for a time when that is over, and what releases have left staged.
+
+    Never returns.
+    """
     due_at: dict[int, float] = {}  # monotonic
     again_at: dict[int, float] = {}
-    while True:
-        pause = limits.WITHDRAW_LOOK_SECONDS
-        for row in await station.read(releases.timed):
-            now = trio.current_time()
-            left = _left_seconds(station, row)
-            due_at[row.number] = min(due_at.get(row.number, now + left), now + left)
-            ready = max(due_at[row.number], again_at.get(row.number, now))
-            if ready > now:
-                pause = min(pause, ready - now)
-            elif not await _withdraw(station, row):
-                again_at[row.number] = now + limits.WITHDRAW_AGAIN_SECONDS
-        with trio.move_on_after(pause):
-            await station.withdraw_bell.wait()
+    async with trio.open_nursery() as nursery:
+        sweeper = _Sweeper(station, nursery)
+        while True:
+            pause = limits.WITHDRAW_LOOK_SECONDS
+            await sweeper.look()
+            for row in await station.read(releases.timed):
+                now = trio.current_time()
+                left = _left_seconds(station, row)
+                due_at[row.number] = min(due_at.get(row.number, now + left), now + left)
+                ready = max(due_at[row.number], again_at.get(row.number, now))
+                if ready > now:
+                    pause = min(pause, ready - now)
+                elif not await _withdraw(station, row):
+                    again_at[row.number] = now + limits.WITHDRAW_AGAIN_SECONDS
+            with trio.move_on_after(pause):
+                await station.withdraw_bell.wait()
 
 
 def _left_seconds(station: Station, row: ReleaseRow) -> float:
@@ -62,8 +122,8 @@ async def _withdraw(station: Station, row: ReleaseRow) -> bool:
     def act() -> Withdrawn:
         with station.store.read() as tx:
             data = papers.need(tx, station, releases.owner(row.number), papers.LISTING)
-        folder, entries = msgspec.msgpack.decode(data, type=tuple[bytes, tuple[Kept, ...]])
-        return withdraw(folder, entries, station.files, station.is_stopping)
+        it = msgspec.msgpack.decode(data, type=Timed)
+        return withdraw(it.folder, it.entries, station.files, station.is_stopping)
 
     try:
         done = await trio.to_thread.run_sync(act, limiter=station.whole_limiter)
@@ -90,6 +150,90 @@ def _withdrawn(tx: Tx, station: Station, row: ReleaseRow, done: Withdrawn) -> No
     }
     outcome = "kept" if done.left else "ok"
     endings.record(tx, station, transfers.get(tx, row.transfer), "withdraw", RULE, outcome, detail)
+
+
+# --- what was left staged -----------------------------------------------------------------
+
+_STAGES, _LEFT = "stages", "left"
+#: Targets that are swept at a time.
+_SWEPT_AT_A_TIME = 4
+
+
+class Left(msgspec.Struct, array_like=True, frozen=True):
+    """A stage that could not be removed: clear files, perhaps. Only appended to.
+
+    Attributes:
+        target: Folder in which it lies.
+        name: Of the release.
+        random: What the stage's name is made of.
+        mount: What was mounted where the target lies.
+    """
+
+    target: bytes
+    name: str
+    random: bytes
+    mount: bytes
+
+
+def note_left(tx: Tx, station: Station, one: Left) -> None:
+    """Keep that a stage is to be removed, however long its drive is away."""
+    _keep_left(tx, station, [*_all_left(tx, station), one])
+
+
+def _all_left(tx: Tx, station: Station) -> list[Left]:
+    try:
+        data = papers.get(tx, station, _STAGES, _LEFT)
+        return [] if data is None else msgspec.msgpack.decode(data, type=list[Left])
+    except (SealBrokenError, msgspec.MsgspecError):  # it must not keep releases from their end
+        log.warning("the list of stages that were left is damaged")
+        return []
+
+
+def _keep_left(tx: Tx, station: Station, left: list[Left]) -> None:
+    if left:  # under the spool key: removed also while the vault is locked
+        papers.put_spool(tx, station, _STAGES, _LEFT, msgspec.msgpack.encode(left))
+    else:
+        transfers.delete_blobs(tx, _STAGES)
+
+
+class _Sweeper:
+    """Removes what was left staged once its target can be written."""
+
+    def __init__(self, station: Station, nursery: trio.Nursery) -> None:
+        self._station, self._nursery = station, nursery
+        self._busy: set[Left] = set()
+        self._limiter = trio.CapacityLimiter(_SWEPT_AT_A_TIME)
+
+    async def look(self) -> None:
+        """Try all that are known, each in a task of its own: a dead mount holds up no other."""
+        for one in await self._station.read(_all_left, self._station):
+            if one not in self._busy:
+                self._busy.add(one)
+                self._nursery.start_soon(self._sweep, one)
+
+    async def _sweep(self, one: Left) -> None:
+        station = self._station
+        act = partial(
+            sweep_stages,
+            one.target,
+            one.name,
+            station.files,
+            random=one.random,
+            mount=one.mount,
+        )
+
+        async def work() -> None:
+            await trio.to_thread.run_sync(act, limiter=self._limiter)
+            await station.write(_swept, station, one)
+
+        try:
+            await guard("removal of a stage", work, station.count_bug)
+        finally:
+            self._busy.discard(one)
+
+
+def _swept(tx: Tx, station: Station, one: Left) -> None:
+    _keep_left(tx, station, [other for other in _all_left(tx, station) if other != one])
 
 
 # --- where they lie -----------------------------------------------------------------------

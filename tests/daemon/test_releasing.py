@@ -13,7 +13,7 @@ import pytest
 import trio
 from blake3 import blake3
 
-from medp2p.daemon import checking, opening, queueing, releasing, scanning, withdrawing
+from medp2p.daemon import checking, opening, openings, queueing, releasing, scanning, withdrawing
 from medp2p.daemon.home import Home
 from medp2p.daemon.judging import Order
 from medp2p.daemon.station import RULE, Station
@@ -838,7 +838,7 @@ async def test_a_crash_amid_a_release_for_a_time(tmp_path: Path, step: str) -> N
 
 def _plan_of(b: Workstation, tx: Any, transfer: str, target: Path) -> None:
     listing = (Kept(b"study/report.txt", 6, blake3(b"report").digest()),)
-    plan = opening._Plan(
+    plan = openings.Plan(
         os.fsencode(target),
         os.fsencode(target / transfer[:8]),
         "anna",
@@ -848,7 +848,7 @@ def _plan_of(b: Workstation, tx: Any, transfer: str, target: Path) -> None:
         1,
         listing,
     )
-    opening._keep_plan(tx, b.station, transfer, plan)
+    openings.keep_plan(tx, b.station, transfer, plan)
     transfers.update(tx, transfer, state=State.RELEASING)
 
 
