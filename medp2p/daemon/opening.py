@@ -310,11 +310,14 @@ def _publishing(
     """In the release's thread: the folder gets this name in the next moment.
 
     Raises:
-        ConflictError: Its sender has taken it back meanwhile: it does not get it.
+        ConflictError: Its sender has taken it back meanwhile, or it has ended: it does not get it.
     """
     whole = msgspec.structs.replace(plan, final=final, listing=tuple(listing or ()))
     with station.store.write() as tx:
-        recalling.check_release(transfers.get(tx, transfer))
+        row = transfers.get(tx, transfer)
+        recalling.check_release(row)
+        if row.state is not State.RELEASING:
+            raise ConflictError(f"transfer {transfer} is {row.state.value} meanwhile")
         keep_plan(tx, station, transfer, whole)
 
 

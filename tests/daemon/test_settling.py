@@ -14,6 +14,7 @@ from medp2p import limits
 from medp2p.daemon import endings, opening
 from medp2p.errors import ConflictError, NoSpaceError, ReleaseError, StoreError
 from medp2p.model import State
+from medp2p.vault import transfers
 from tests.helpers.crashing import crash, nothing, releasing
 from tests.helpers.stations import ANNA, Lab, Workstation, pair_of, random_bytes, tree_of, until
 
@@ -147,6 +148,32 @@ async def test_cancelled_right_after_the_decision(tmp_path: Path) -> None:
         assert scope.cancelled_caught
         assert b.state(transfer) is State.SEALED
         assert tree_of(await b.released(transfer, tmp_path / "out"))
+
+
+@pytest.mark.parametrize("swept", [True, False])
+async def test_a_transfer_that_ended_meanwhile_is_not_published(
+    tmp_path: Path, swept: bool
+) -> None:
+    async with pair_of(tmp_path) as (it, a, b):
+        transfer = await sealed(it, a, b)
+        out = tmp_path / "out"
+        out.mkdir()
+
+        def step(name: str) -> None:
+            if name == "release-sync":
+                with b.station.store.write() as tx:
+                    transfers.update(tx, transfer, state=State.FAILED)
+            elif name == "release-sweep" and not swept:
+                raise OSError(errno.EIO, "gone")
+
+        steps(b, step)
+        with pytest.raises(ConflictError, match="failed meanwhile"):
+            await b.released(transfer, out)
+        steps(b, fine)
+        assert b.state(transfer) is State.FAILED
+        assert not (out / transfer[:8]).exists()
+        b.station.withdraw_bell.ring()
+        await until(lambda: os.listdir(out) == [], "the stage to go")
 
 
 async def test_two_releases_of_one_transfer_do_not_meet(tmp_path: Path) -> None:
