@@ -123,7 +123,7 @@ async def _withdraw(station: Station, row: ReleaseRow) -> bool:
         with station.store.read() as tx:
             data = papers.need(tx, station, releases.owner(row.number), papers.LISTING)
         it = msgspec.msgpack.decode(data, type=Timed)
-        return withdraw(it.folder, it.entries, station.files, station.is_stopping)
+        return withdraw(it.folder, it.entries, station.files, station.is_stopping, it.mount)
 
     try:
         done = await trio.to_thread.run_sync(act, limiter=station.whole_limiter)

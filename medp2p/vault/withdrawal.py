@@ -57,14 +57,26 @@ class Withdrawn:
 
 
 def withdraw(
-    folder: bytes, entries: Sequence[Kept], files: Files, cancelled: Callable[[], bool]
+    folder: bytes,
+    entries: Sequence[Kept],
+    files: Files,
+    cancelled: Callable[[], bool],
+    mount: bytes = b"",
 ) -> Withdrawn:
     """Remove the unchanged files of a released folder, then folders that are empty. Blocking.
 
     Interrupted, it can be called again.
 
+    Args:
+        folder: Absolute.
+        entries: What was made in it.
+        files: Where durable steps go through.
+        cancelled: Asked now and then.
+        mount: What was mounted where it lies; b"": nobody knows.
+
     Raises:
-        ReleaseError: The folder cannot be read or written, or cancelled() said so.
+        ReleaseError: The folder cannot be read or written, what it lay in is not there (a drive
+            that is away), or cancelled() said so.
     """
     done = Withdrawn()
     with disk_errors(ReleaseError, "what was released for a time cannot be removed"):
@@ -73,6 +85,7 @@ def withdraw(
         except OSError as error:
             if error.errno not in _NOT_OURS:
                 raise
+            _need_drive(folder, mount)
             done.gone = sum(entry.size >= 0 for entry in entries)
             return done  # moved away, or something else has its name now
         try:
@@ -87,6 +100,18 @@ def withdraw(
             with suppress(PermissionError):
                 files.fsync_folder(os.path.dirname(folder))
     return done
+
+
+def _need_drive(folder: bytes, mount: bytes) -> None:
+    """Refuse to call a folder gone while the drive may be away that it lies on.
+
+    Raises:
+        OSError: What it lay in is not there.
+    """
+    if mount and not os.path.ismount(mount):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    if not stat.S_ISDIR(os.stat(os.path.dirname(folder)).st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
 
 
 def is_there(folder: bytes) -> bool:

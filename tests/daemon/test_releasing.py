@@ -13,7 +13,17 @@ import pytest
 import trio
 from blake3 import blake3
 
-from medp2p.daemon import checking, opening, openings, queueing, releasing, scanning, withdrawing
+from medp2p import limits
+from medp2p.daemon import (
+    checking,
+    opening,
+    openings,
+    papers,
+    queueing,
+    releasing,
+    scanning,
+    withdrawing,
+)
 from medp2p.daemon.home import Home
 from medp2p.daemon.judging import Order
 from medp2p.daemon.station import RULE, Station
@@ -705,6 +715,39 @@ async def test_what_was_released_for_a_time_goes(tmp_path: Path) -> None:
         assert (await b.desk.status())["released"] == {"folders": 0, "old": 0}
         folder = await b.released(transfer, tmp_path / "out")  # the sealed one stays
         assert tree_of(folder)
+
+
+async def test_a_time_that_is_over_while_the_drive_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "WITHDRAW_AGAIN_SECONDS", 0.2)
+    async with pair_of(tmp_path) as (it, a, b):
+        transfer = await a.send("b", study(it))
+        folder = await released_for(b, transfer, tmp_path / "out", 1)
+        (tmp_path / "out").rename(tmp_path / "unplugged")
+        await trio.sleep(1.7)
+        (row,) = await b.desk.released()
+        assert row["state"] == "there"
+        assert not audited(b, "withdraw")
+        (tmp_path / "unplugged").rename(tmp_path / "out")
+        b.station.withdraw_bell.ring()
+        await until(lambda: not folder.exists(), "the folder to go")
+        await until(lambda: ("withdraw", "ok") in b.audit(transfer))
+        (row,) = await b.desk.released()
+        assert row["state"] == "removed"
+
+
+async def test_what_an_older_version_has_noted_goes_in_its_time(tmp_path: Path) -> None:
+    """Without what was mounted there."""
+    async with pair_of(tmp_path) as (it, a, b):
+        transfer = await a.send("b", study(it))
+        folder = await released_for(b, transfer, tmp_path / "out", 2)
+        owner = releases.owner(1)
+        with b.station.store.write() as tx:
+            kept = msgspec.msgpack.decode(papers.need(tx, b.station, owner, papers.LISTING))
+            old = msgspec.msgpack.encode(kept[:2])
+            papers.put_spool(tx, b.station, owner, papers.LISTING, old)
+        await until(lambda: not folder.exists(), "the folder to go")
 
 
 async def test_changed_and_foreign_files_stay(tmp_path: Path) -> None:

@@ -114,6 +114,21 @@ def test_paths_of_many_levels_cost_no_more_than_their_length(folder: Path) -> No
     assert most < 4 * sum(len(entry.path) for entry in deep)
 
 
+def test_a_drive_that_is_away_is_no_answer(folder: Path, tmp_path: Path) -> None:
+    folder.parent.rename(tmp_path / "unplugged")
+    with pytest.raises(ReleaseError, match="cannot be removed"):
+        act(folder)
+    (tmp_path / "out").write_text("no folder")
+    with pytest.raises(ReleaseError, match="cannot be removed"):
+        act(folder)
+    (tmp_path / "out").unlink()
+    (tmp_path / "unplugged").rename(folder.parent)
+    assert act(folder) == (3, 0, 0, False)
+    with pytest.raises(ReleaseError):  # the bare mount point
+        withdraw(os.fsencode(folder), entries(), Files(), lambda: False, os.fsencode(tmp_path))
+    assert act(folder) == (0, 0, 3, False)
+
+
 def test_it_can_be_stopped_and_done_again(folder: Path) -> None:
     asked = iter([False, True])
     with pytest.raises(ReleaseError, match="stopped"):
