@@ -25,6 +25,17 @@ _WIDER = """() => {
     .filter((one) => one.getBoundingClientRect().right > screen.clientWidth + 1)
     .map((one) => one.outerHTML.slice(0, 200));
 }"""
+#: A painted box without anything in it looks like a notice that has lost its text.
+_EMPTY = """() => [...document.querySelectorAll('p, div, ul, ol, dl, li, section, strong')]
+  .filter((one) => {
+    const seen = getComputedStyle(one);
+    const { width, height } = one.getBoundingClientRect();
+    const painted = seen.backgroundColor !== 'rgba(0, 0, 0, 0)' || parseFloat(seen.borderLeftWidth);
+    const bare = !one.textContent.trim() && !one.querySelector('*');
+    return bare && painted && width > 2 && height > 2 && one.checkVisibility();
+  })
+  .map((one) => one.outerHTML.slice(0, 200));
+"""
 #: Only colours differ between the schemes.
 _COLOURS = ["color-contrast"]
 
@@ -37,15 +48,23 @@ def violations(page: Page, rules: list[str] | None = None) -> list[Any]:
     return [one for one in found if one["impact"] in ("serious", "critical")]
 
 
+def empty_boxes(page: Page) -> list[str]:
+    """Return what is painted on the page and holds nothing."""
+    found: list[str] = page.evaluate(_EMPTY)
+    return found
+
+
 def look_at(page: Page, state: str) -> None:
     """Check a state of the page at both widths, in both schemes, and keep pictures of it.
 
-    Fails on serious and critical findings of axe, and where the page scrolls sideways.
+    Fails on serious and critical findings of axe, where the page scrolls sideways, and on boxes
+    with nothing in them.
     """
     found: dict[str, Any] = {}
     for width in (NARROW, WIDE):
         page.set_viewport_size({"width": width, "height": HEIGHTS[width]})
         found[f"{width}: wider than the screen"] = page.evaluate(_WIDER)
+        found[f"{width}: empty boxes"] = empty_boxes(page)
         found[f"{width}"] = violations(page)
         picture(page, state)
     page.emulate_media(color_scheme="dark")

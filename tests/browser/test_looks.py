@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 from examples.forwarder import Forwarder
 from examples.study import make_study
 from medp2p import limits
-from tests.browser.audit import look_at, violations
+from tests.browser.audit import empty_boxes, look_at, violations
 from tests.browser.clicking import back, choose_files, confirm, dialog, look, press, sees_state
 from tests.browser.stations import Pair, offer
 from tests.browser.viewing import NARROW, Viewer, card, picture, region
@@ -21,6 +21,8 @@ def test_the_check_can_fail(viewer: Viewer) -> None:
     page = viewer.context().new_page()
     page.set_content("<html><body><img src='data:,'><button></button></body></html>")
     assert {one["rule"] for one in violations(page)} >= {"image-alt", "button-name"}
+    page.set_content("<p style='padding: 5px; background: orange'></p><p>text</p><p></p>")
+    assert len(empty_boxes(page)) == 1
 
 
 def test_nothing_there_yet(hospital: Hospital, viewer: Viewer) -> None:
