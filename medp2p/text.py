@@ -29,6 +29,12 @@ def escape_text(text: str) -> str:
     return "".join(_escaped(char) if _is_harmful(char) else char for char in text)
 
 
+def one_line(text: str) -> str:
+    """Return typed text on one line: its lines with " / " between them, a tab as a space."""
+    lines = (line.replace("\t", " ").strip() for line in text.splitlines())
+    return " / ".join(filter(None, lines))
+
+
 def path_text(path: bytes) -> str:
     r"""Return a path as text, for terminals and JSON; different paths give different texts.
 

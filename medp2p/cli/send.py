@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from medp2p import limits
 from medp2p.cli.completion import peer_names, transfer_ids
 from medp2p.cli.confirm import ask, ask_label, ask_purpose, show_part, show_skipped
 from medp2p.cli.expect import confirmation_of, expect_options, wish_options, wishes_of
@@ -20,6 +21,7 @@ from medp2p.errors import (
     UsageError,
 )
 from medp2p.model import WHOLE, short_id
+from medp2p.text import one_line
 
 #: Sealed, but something of the selection was left out.
 EXIT_SKIPPED = 10
@@ -86,8 +88,12 @@ def carry_out(
     """Look, confirm, queue, and follow if asked; return the exit code.
 
     Raises:
-        UsageError: Nobody can be asked, and nothing was said instead.
+        UsageError: Nobody can be asked, and nothing was said instead; or the note is too long.
     """
+    if len(one_line(note).encode(errors="surrogatepass")) > limits.MAX_NOTE_BYTES:
+        raise UsageError(
+            f"a note has {limits.MAX_NOTE_BYTES} bytes at most", hint="shorten the note"
+        )
     if not yes and not given.get("expect") and not on_terminal():
         raise UsageError(
             "without a terminal nobody can be asked",

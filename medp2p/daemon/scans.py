@@ -37,6 +37,7 @@ from medp2p.model import (
 from medp2p.net.guard import bug_text
 from medp2p.parcel.heads import Heads
 from medp2p.parcel.scan import Scan
+from medp2p.text import one_line
 from medp2p.vault import peers
 from medp2p.vault.peers import PeerRow
 from medp2p.vault.store import Tx
@@ -326,8 +327,11 @@ class Scans:
         job = self.get(scan_id)
         if job.found is None or job.peer != peer_name or part in job.queued:
             raise ConflictError("that scan is not ready for that peer")
+        note = one_line(note)  # whoever reads it sees a line break as an escape
         if len(note.encode()) > limits.MAX_NOTE_BYTES:
-            raise UsageError(f"a note has {limits.MAX_NOTE_BYTES} bytes at most")
+            raise UsageError(
+                f"a note has {limits.MAX_NOTE_BYTES} bytes at most", hint="shorten the note"
+            )
         if priority not in tuple(Priority):
             raise UsageError("priority is stat or routine")
         _part_of(job, part)

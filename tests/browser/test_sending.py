@@ -66,7 +66,7 @@ def test_a_study_is_sent_and_confirmed(
     choose_files(page, "ward-a", study)
     form = dialog(page)
     form.get_by_label("Priority").select_option("stat")
-    form.get_by_label("Note for the receiver").fill("please look today")
+    form.get_by_label("Note for the receiver").fill("please look today\ncall 4711")
     picture(page, "send-files")
     look(page)
     # Recipient and label stand side by side, what must be typed is masked.
@@ -90,7 +90,7 @@ def test_a_study_is_sent_and_confirmed(
     transfer = newest(ct, "outbox")
     sees_state(page, transfer, "active", "offered")
     waiting = card(theirs, transfer, "waiting")
-    for text in (_PATIENT, "STAT", "please look today", "MRN-0042117"):
+    for text in (_PATIENT, "STAT", "please look today / call 4711", "MRN-0042117"):
         expect(waiting).to_contain_text(text)
     events = [row["event"] for row in ct.cli("audit").ok().document]
     assert "reveal-label" in events

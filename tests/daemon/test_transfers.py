@@ -35,13 +35,13 @@ async def test_a_whole_transfer_and_its_facts_on_both_sides(tmp_path: Path) -> N
     async with pair_of(tmp_path, accept="ask") as (it, a, b):
         study = it.source("study", STUDY)
         (study / "empty").mkdir()
-        transfer = await a.send("b", study, note="for the round", priority="stat")
+        transfer = await a.send("b", study, note="for the round\nbed 7", priority="stat")
         await b.until(transfer, State.OFFERED)
         assert b.vault() == []
         assert b.blobs(transfer) == {"summary": "spool"}
         await until(lambda: a.reason(transfer) == "undecided")
         view = await b.desk.accept(ANNA, transfer)
-        assert view["note"] == "for the round"
+        assert view["note"] == "for the round / bed 7"
         await a.until(transfer, State.SEALED)
         await b.until(transfer, State.SEALED)
 

@@ -38,6 +38,21 @@ def test_escape_text(raw: str, shown: str) -> None:
     assert text.escape_text(raw) == shown
 
 
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        ("", ""),
+        ("plain  text ", "plain  text"),
+        ("look today\ncall 4711", "look today / call 4711"),
+        ("\r\nlook today \r\n\r\n\tcall 4711\r\n", "look today / call 4711"),
+        ("a\tb\u2028c\x0bd", "a b / c / d"),
+        ("\x1b[31mred\x00", "\x1b[31mred\x00"),  # harmful text stays to be seen
+    ],
+)
+def test_one_line(typed: str, line: str) -> None:
+    assert text.one_line(typed) == line
+
+
 @given(st.text(alphabet=st.characters(exclude_categories=())))
 def test_escaped_text_is_one_harmless_line(raw: str) -> None:
     shown = text.escape_text(raw)

@@ -56,6 +56,17 @@ def test_queued_for_sure_is_enough_without_a_terminal(
     assert "by anna" in done.err
 
 
+@pytest.mark.parametrize("note", ["x" * 4097, "\u00e4" * 2049])
+def test_a_note_that_is_too_long_is_said_before_anything_is_read(
+    medp2p: Medp2p, served: Served, study: Path, note: str
+) -> None:
+    done = medp2p("send", "b", str(study), "--yes", "--note", note)
+    assert done.code == 2
+    assert "a note has 4096 bytes at most" in done.err
+    assert "hint: shorten" in done.err
+    assert served.desk.scans_by_id == {}
+
+
 def test_an_addendum_to_nothing_is_left_to_the_daemon_to_refuse(
     medp2p: Medp2p, served: Served, study: Path
 ) -> None:

@@ -9,6 +9,8 @@ import { recipientView } from "./recipient.js";
 import { whoseView } from "./label.js";
 
 const NOTE_CHARS = 4000;
+/** Longest note, in UTF-8 bytes; the daemon checks it, after the look at the files. */
+const NOTE_BYTES = 4096;
 
 function peerSelect(store, wanted) {
   const options = (store.get("peers") ?? []).map((peer) => {
@@ -68,7 +70,7 @@ export function makeSelection(store, given) {
     recipient,
     paths.element,
     field("Priority", priority),
-    field("Note for the receiver (may stay empty)", note),
+    field("Note for the receiver (may stay empty)", note, "Arrives on one line."),
     options,
     progress,
   );
@@ -81,6 +83,10 @@ export function makeSelection(store, given) {
     if (!chosen.length && !given.again_of) {
       paths.control.focus();
       throw new Error("Choose files or folders: type a path, or browse.");
+    }
+    if (new TextEncoder().encode(note.value.trim()).length > NOTE_BYTES) {
+      note.focus();
+      throw new Error("The note is too long: shorten it.");
     }
     const wishes = {
       exclude: exclude.value.split("\n").map((line) => line.trim()).filter(Boolean),
