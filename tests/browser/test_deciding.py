@@ -64,6 +64,31 @@ def test_accept_and_release(pair: Pair, viewer: Viewer, study: Path, tmp_path: P
         assert audited(ward, transfer, event) == ["page"]
 
 
+def test_a_release_says_where_it_went_until_that_is_dismissed(
+    pair: Pair, viewer: Viewer, study: Path, tmp_path: Path
+) -> None:
+    """In the place of the card, also when several stand there; the next act takes it away."""
+    ward, _ = pair
+    first, second = sealed(pair, study), sealed(pair, study)
+    page = viewer.open(ward)
+    said = region(page, "waiting").locator(".lasting")
+    for number, transfer in enumerate((first, second)):
+        press(page, transfer, "Release", "waiting")
+        room = tmp_path / f"room-{number}"
+        dialog(page).get_by_label("Folder", exact=True).fill(str(room))
+        confirm(page, "Release")
+        gone(page, transfer, "waiting")
+        folder = ward.row("inbox", transfer)["released_to"]
+        expect(said).to_have_count(1)  # the one before has gone
+        expect(said).to_contain_text(f"from ct-room: released into {folder}")
+        page.wait_for_timeout(4000)
+        expect(said).to_be_in_viewport()
+        assert said.bounding_box()["height"] < 100  # type: ignore[index]
+    picture(page, "released-said")
+    said.get_by_role("button", name="Dismiss").click()
+    expect(said).to_have_count(0)
+
+
 @pytest.mark.parametrize("reason", ["", "wrong patient"])
 def test_decline(pair: Pair, viewer: Viewer, study: Path, reason: str) -> None:
     ward, sender = pair

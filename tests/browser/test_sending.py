@@ -19,7 +19,7 @@ from tests.browser.clicking import (
     press,
     sees_state,
 )
-from tests.browser.viewing import Viewer, card, picture, region
+from tests.browser.viewing import NARROW, WIDE, Viewer, card, picture, region
 from tests.e2e.harness import Hospital, Workstation, introduce, wait_until
 
 pytestmark = pytest.mark.browser
@@ -96,6 +96,32 @@ def test_a_study_is_sent_and_confirmed(
     assert "reveal-label" in events
     press(theirs, transfer, "Accept", "waiting")
     sees_state(page, transfer, "outbox", "sealed")
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_what_was_queued_is_said_where_it_was_sent(
+    pair: tuple[Workstation, Workstation], viewer: Viewer, study: Path, width: int
+) -> None:
+    """In sight, although the card of the transfer comes above; until the next send or a click."""
+    ct, _ = pair
+    page = viewer.open(ct, width)
+    said = region(page, "send").locator(".lasting")
+    transfers = []
+    for _ in range(2):
+        choose_files(page, "ward-a", study)
+        expect(said).to_have_count(0)
+        look(page).get_by_label("Type the birth year").fill("2117")
+        confirm(page, "Send")
+        transfers.append(newest(ct, "outbox"))
+        expect(said).to_contain_text("queued: 1 transfer to ward-a")
+        sees_state(page, transfers[-1], "active", "offered")
+        page.wait_for_timeout(1000)
+        expect(said).to_be_in_viewport(ratio=1)
+    picture(page, "queued-said", whole=False)
+    said.get_by_role("button", name="Dismiss").click()
+    expect(said).to_have_count(0)
+    for transfer in transfers:
+        ct.cli("outbox", "cancel", transfer).ok()
 
 
 def test_a_path_is_found_by_browsing(

@@ -178,7 +178,7 @@ const ACTS = {
  * @param {string} verb As on the button.
  * @param {object} row
  * @param {Store} store
- * @param {{error: (error: object|null) => void, done: (...children: any[]) => void}} on What is told beside the button.
+ * @param {{error: (error: object|null) => void, done: (...children: any[]) => void, over: (...children: any[]) => void}} on What is told beside the button; over: in the place of the card, once that has gone.
  * @throws {ApiError} The daemon refused it.
  */
 export async function perform(verb, row, store, on) {

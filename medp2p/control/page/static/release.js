@@ -8,6 +8,7 @@ import { expectFields } from "./expect.js";
 import { folderField } from "./browse.js";
 import { h, told } from "./dom.js";
 import { openDialog } from "./dialog.js";
+import { placeOf } from "./transfers.js";
 
 const FOLDER = "";
 const DIFFERS = "label-differs";
@@ -71,7 +72,7 @@ function mappedView(row) {
  * Ask where to, and release.
  * @param {object} row
  * @param {Store} store
- * @param {{error: Function, done: Function}} on
+ * @param {{error: Function, done: Function, over: Function}} on
  */
 export async function release(row, store, on) {
   const full = await api.get(url`/v1/transfers/${row.id}${{ direction: "in" }}`);
@@ -101,7 +102,9 @@ export async function release(row, store, on) {
     onConfirm: async () => {
       const body = await order();
       try {
-        return await api.post(actUrl(row, "release"), body, { patience: LONG_MS });
+        const after = await api.post(actUrl(row, "release"), body, { patience: LONG_MS });
+        on.over("released into ", told(placeOf(after.released_to), { class: "path" }));
+        return after;
       } catch (error) {
         if (!open) on.error(error);
         throw error;

@@ -1,6 +1,27 @@
-/** Saying things to screen readers: two live regions that hold one sentence each. */
+/**
+ * Saying things: to screen readers in two live regions that hold one sentence each, and to everybody in
+ * sentences that stay.
+ */
 
+import { h } from "./dom.js";
 import { escapeText } from "./format.js";
+
+/**
+ * A sentence about what was done, which stays until somebody dismisses it, or until its place is filled anew.
+ * @param {...(Node|string)} children
+ * @returns {HTMLElement}
+ */
+export function lasting(...children) {
+  const dismiss = h("button", { type: "button", class: "quiet" }, "Dismiss");
+  const element = h("div", { class: "lasting" }, h("p", { class: "done" }, children), dismiss);
+  dismiss.addEventListener("click", () => {
+    const heading = element.closest("section")?.querySelector("h2");
+    element.dispatchEvent(new CustomEvent("dismissed", { bubbles: true }));
+    element.remove();
+    if (document.activeElement === document.body) heading?.focus({ preventScroll: true });
+  });
+  return element;
+}
 
 /** A new element each time: the same sentence twice is heard twice. */
 function put(id, text) {

@@ -5,11 +5,11 @@
 
 import { ApiError, api, url } from "./api.js";
 import { escapeText, formatCount } from "./format.js";
-import { h, setAttribute } from "./dom.js";
+import { h, moving, setAttribute } from "./dom.js";
 import { makeConfirmation } from "./confirm.js";
 import { makeSelection } from "./selection.js";
 import { openDialog } from "./dialog.js";
-import { say } from "./say.js";
+import { lasting, say } from "./say.js";
 import { errorPlace, showError } from "./transfers.js";
 
 /** Longer than the daemon holds back an answer that waits for news. */
@@ -19,6 +19,20 @@ const AGAIN = "Look again";
 
 /** Where stands what became of a send after its dialog was closed; there is none when the session is over. */
 const afterwards = () => document.querySelector('[data-region="send"] [data-after]');
+
+/** For so long the cards above may come that push a sentence out of sight, milliseconds. */
+const COMING_MS = 3000;
+
+/** Scroll to a sentence if it cannot be seen, also once the cards of what was queued have come above it. */
+function stayInSight(said, store) {
+  const show = () => moving(() => said.scrollIntoView({ block: "nearest" }));
+  show();
+  const before = new Set(store.get("active").map((row) => row.id));
+  const stop = store.subscribe("active", (rows) => {
+    if (rows.some((row) => !before.has(row.id))) requestAnimationFrame(show);
+  });
+  setTimeout(stop, COMING_MS);
+}
 
 /** Let the daemon walk the sources and read the headers; return the finished scan. */
 async function look(order, onProgress, signal) {
@@ -69,9 +83,17 @@ class Sending {
     this.#place.replaceChildren();
     await this.#running?.catch(() => {}); // told already: in the dialog, or by #tellError
     if (this.#session.aborted) return;
-    if (Array.isArray(rows)) say.politely(`queued: ${formatCount(rows.length, "transfer")} to ${rows[0].peer}`);
+    if (Array.isArray(rows)) this.#tell(`queued: ${formatCount(rows.length, "transfer")} to ${rows[0].peer}`);
     else this.#tellQueued();
     this.#store.wish();
+  }
+
+  /** Say what was queued below the button "Send", until it is dismissed or the next send begins. */
+  #tell(text) {
+    const said = lasting(escapeText(text));
+    afterwards()?.append(said);
+    say.politely(text);
+    stayInSight(said, this.#store);
   }
 
   /** Closing asks for nothing more, and does not call back what was asked for. */
@@ -88,9 +110,7 @@ class Sending {
 
   #tellQueued() {
     if (!this.#queued.length) return;
-    const text = `queued before the dialog was closed: ${this.#partly}`;
-    afterwards()?.append(h("p", null, escapeText(text)));
-    say.politely(text);
+    this.#tell(`queued before the dialog was closed: ${this.#partly}`);
   }
 
   /** Nothing else shows an error that came after the dialog was closed. */

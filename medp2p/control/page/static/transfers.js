@@ -105,6 +105,7 @@ export function makeCard(row, { store, full = false, extra = null }) {
     // Apart, so that buttons that stay in sight never cover whose images these are, and what was found.
     h("div", { class: "card-rest" }, its.offer, its.note, h("div", { class: "card-meta" }, its.facts, its.times), its.why, extra, its.alert, its.done, its.actions),
   );
+  its.card = card;
   parts.set(card, its);
   return card;
 }
@@ -186,7 +187,7 @@ function whyLines(row) {
 }
 
 /** The folder of a release, however the API tells it. */
-function placeOf(place) {
+export function placeOf(place) {
   return typeof place === "object" ? (place.path ?? place.folder) : place;
 }
 
@@ -221,6 +222,7 @@ async function act(its, verb, button) {
   const on = {
     error: (error) => showError(its.alert, error),
     done: (...children) => setChildren(its.done, children),
+    over: (...children) => its.card.dispatchEvent(new CustomEvent("done-with", { detail: children })),
   };
   on.error(null);
   on.done();

@@ -6,10 +6,10 @@
  */
 
 import { field } from "./decisions.js";
-import { h, patchList, setChildren, setText, told } from "./dom.js";
+import { h, moving, patchList, setChildren, setText, told } from "./dom.js";
 import { formatCount } from "./format.js";
 import { makeCard, updateCard } from "./transfers.js";
-import { say } from "./say.js";
+import { lasting, say } from "./say.js";
 
 /** How long the place of a card that has gone is kept, milliseconds; longer under the pointer. */
 const GONE_MS = 1500;
@@ -55,11 +55,33 @@ class Cards {
   #choices = new WeakMap();
   #rows = [];
   #wanted = FIRST;
+  /** What the newest act here has led to: `{key, children}`; its sentence stays in the place of its card. */
+  #last = null;
 
   constructor(list, store) {
     this.#list = list;
     this.#store = store;
     list.addEventListener("pointerleave", () => this.#draw());
+    list.addEventListener("dismissed", () => this.#forget());
+    list.addEventListener("click", (event) => event.target.closest("[data-verb]") && this.#forget());
+  }
+
+  /** The sentence about the newest act is not wanted any more. */
+  #forget() {
+    if (!this.#last) return;
+    this.#gone.delete(this.#last.key);
+    this.#last = null;
+    this.#draw();
+  }
+
+  /** Keep a sentence about a card that is done with. */
+  #keep(row, children) {
+    this.#forget();
+    const key = keyOf(row);
+    this.#last = { key, children };
+    if (!this.#gone.has(key) && !this.#rows.some((one) => keyOf(one) === key)) this.#gone.set(key, { row, since: performance.now() });
+    this.#draw();
+    setTimeout(() => this.#draw(), GONE_MS);
   }
 
   /** How many of the rows have no card. */
@@ -83,6 +105,7 @@ class Cards {
       if (shown.has(key) && !still.has(key)) this.#gone.set(key, { row, since: now });
     }
     for (const row of rows) this.#gone.delete(keyOf(row));
+    if (this.#last?.left && !this.#gone.has(this.#last.key)) this.#last = null; // it has come back
     this.#rows = rows;
     this.#draw();
     if (this.#gone.size) setTimeout(() => this.#draw(), GONE_MS);
@@ -97,9 +120,11 @@ class Cards {
     const now = performance.now();
     const held = this.#held;
     for (const [key, { since }] of this.#gone) {
-      if (now - since >= (held ? GONE_AT_MOST_MS : GONE_MS)) this.#gone.delete(key);
+      const over = now - since >= (held ? GONE_AT_MOST_MS : GONE_MS);
+      if (over && key === this.#last?.key) this.#settle(key);
+      else if (over) this.#gone.delete(key);
     }
-    if (held && this.#gone.size) setTimeout(() => this.#draw(), GONE_MS);
+    if (held && [...this.#gone.keys()].some((key) => key !== this.#last?.key || !this.#last.settled)) setTimeout(() => this.#draw(), GONE_MS);
     const focused = this.#list.contains(document.activeElement);
     const items = this.#arranged(held || focused);
     patchList(this.#list, items, keyOf, (row) => this.#make(row), (element, row) => this.#update(element, row));
@@ -122,16 +147,18 @@ class Cards {
     const why = h("p", { class: "card-why" });
     const card = makeCard(row, { store: this.#store, full: row.why !== "release", extra: h("div", null, why, choice.element) });
     const item = h("li", null, card);
+    card.addEventListener("done-with", (event) => this.#keep(row, event.detail));
     this.#choices.set(item, { card, choice, why });
     return item;
   }
 
   #update(item, row) {
     if (this.#gone.has(keyOf(row))) {
-      if (!item.querySelector(".gone")) this.#leave(item, row);
+      const said = this.#last?.key === keyOf(row) ? ".lasting" : ".gone";
+      if (!item.querySelector(said)) this.#leave(item, row);
       return;
     }
-    if (item.querySelector(".gone")) return this.#again(item, row);
+    if (item.querySelector(".gone, .lasting")) return this.#again(item, row);
     const { card, choice, why } = this.#choices.get(item);
     setChildren(why, WHY[row.why] ?? "");
     choice.update();
@@ -151,8 +178,19 @@ class Cards {
   /** Put a sentence in the place of a card, and keep its room: nothing else moves yet. */
   #leave(item, row) {
     const now = this.#store.transfer(row.direction, row.id) ?? row;
+    const from = ["from ", told(row.peer), ": "];
     item.style.minHeight = `${item.getBoundingClientRect().height}px`;
-    item.replaceChildren(h("p", { class: "gone", role: "status" }, "from ", told(row.peer), `: ${now.state}`));
+    if (this.#last?.key === keyOf(row)) {
+      this.#last.left = true;
+      item.replaceChildren(lasting(from, this.#last.children));
+    } else item.replaceChildren(h("p", { class: "gone", role: "status" }, from, now.state));
+  }
+
+  /** Give back the room of a card whose sentence stays. */
+  #settle(key) {
+    this.#last.settled = true;
+    const item = [...this.#list.children].find((child) => child.dataset.key === key);
+    if (item?.style.minHeight) moving(() => (item.style.minHeight = ""));
   }
 }
 
