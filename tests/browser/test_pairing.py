@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.clicking import back, confirm, dialog
 from tests.browser.stations import Pair, ward_and_sender
-from tests.browser.viewing import Viewer, picture, region
+from tests.browser.viewing import NARROW, WIDE, Viewer, picture, region
 from tests.e2e.harness import Hospital
 
 pytestmark = pytest.mark.browser
@@ -152,6 +152,34 @@ def test_key_words_are_compared_and_policies_changed(known: Pair, viewer: Viewer
     assert ward.cli("peers", "show", "ct-room").ok().document["settings"] == settings
 
 
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_what_becomes_of_a_setting_is_in_sight_of_it(
+    known: Pair, viewer: Viewer, width: int
+) -> None:
+    """Also while "More settings" makes the form longer than the window."""
+    ward, _ = known
+    page = viewer.open(ward, width)
+    page.set_viewport_size({"width": width, "height": 500})
+    entry = region(page, "peers").locator('[data-peer="ct-room"]')
+    entry.get_by_text("More settings").click()
+    said = entry.locator(".policy-said")
+    accept = entry.get_by_label("Offers (accept)")
+    accept.evaluate("one => one.scrollIntoView({block: 'center'})")
+    for value in ("auto", "ask"):
+        accept.select_option(value)
+        expect(said).to_have_text(f"saved: accept={value}")
+        expect(said).to_be_in_viewport(ratio=0.9)
+    entry.get_by_label("Once sealed (release)").select_option("folder")
+    expect(said).to_contain_text("Not stored yet")
+    expect(said).to_be_in_viewport(ratio=0.9)
+    folder = entry.get_by_label("Folder on this workstation")
+    expect(folder).to_be_focused()
+    box, below = folder.bounding_box(), said.bounding_box()
+    assert box is not None
+    assert below is not None
+    assert box["y"] + box["height"] <= below["y"]  # it covers nothing that has the focus
+
+
 def test_a_choice_that_is_not_stored_says_so_and_falls_back(known: Pair, viewer: Viewer) -> None:
     """Once sealed "folder" is nothing yet, until there is a folder."""
     ward, _ = known
@@ -159,7 +187,7 @@ def test_a_choice_that_is_not_stored_says_so_and_falls_back(known: Pair, viewer:
     entry = region(page, "peers").locator('[data-peer="ct-room"]')
     release = entry.get_by_label("Once sealed (release)")
     folder = entry.get_by_label("Folder on this workstation")
-    said = entry.locator(".policy > [role=status]")
+    said = entry.locator(".policy-said > [role=status]")
     entry.get_by_label("Offers (accept)").select_option("auto")
     expect(said).to_have_text("saved: accept=auto")
 
@@ -194,7 +222,7 @@ def test_a_policy_of_the_command_line_is_shown_over_a_choice_that_is_not_stored(
     release.select_option("folder")
     folder.fill("/srv/mine")
     ward.cli("peers", "set", "ct-room", "release=folder:/srv/theirs").ok()
-    expect(entry.locator(".policy > [role=status]")).to_have_text("")  # it is stored now
+    expect(entry.locator(".policy-said > [role=status]")).to_have_text("")  # it is stored now
     expect(folder).to_have_value("/srv/mine")  # somebody types there
     entry.locator("h3").click()
     expect(release).to_have_value("folder")

@@ -70,8 +70,7 @@ export class Policy {
       h("div", { class: "fields" }, this.#choice("accept"), this.#choice("release")),
       this.#folderForm,
       h("details", { class: "more" }, h("summary", null, "More settings"), this.#more()),
-      this.#said,
-      this.#alert,
+      h("div", { class: "policy-said" }, this.#said, this.#alert),
     );
   }
 
