@@ -6,8 +6,8 @@ import click
 
 from medp2p import limits
 from medp2p.cli.session import Session, home_option, json_option, verb
-from medp2p.cli.show import Json, columns, safe, when
-from medp2p.errors import AuditError, UsageError
+from medp2p.cli.show import Json, columns, count, safe, when
+from medp2p.errors import AuditError, NotFoundError, UsageError
 from medp2p.model import short_id
 
 
@@ -72,7 +72,7 @@ def audit_verify(session: Session, kept: str | None) -> None:
         rows = session.client.get("audit", limit="1", after=after) if before["count"] else []
         if [row["hash"] for row in rows] != [before["head"]]:
             raise AuditError(
-                f"the log does not begin with the {before['count']} records of the export",
+                f"the log does not begin with the {count(before['count'], 'record')} of the export",
                 hint="it was written anew, is that of another workstation, or came from a backup",
             )
     session.result(found, lambda: _head_text(found))
@@ -91,7 +91,7 @@ def audit_verify_export(session: Session, file: str) -> None:
 
 
 def _head_text(found: Json) -> str:
-    return f"{found['count']} records, head {safe(found['head'])}"
+    return f"{count(found['count'], 'record')}, head {safe(found['head'])}"
 
 
 def _followed(file: str) -> Json:
@@ -156,7 +156,11 @@ def audit_alarms(session: Session) -> None:
 @verb
 def audit_acknowledge(session: Session, number: int) -> None:
     """Record that you have seen an alarm."""
-    row = session.client.post("alarms", str(number), "acknowledge")
+    try:
+        row = session.client.post("alarms", str(number), "acknowledge")
+    except NotFoundError as error:
+        error.hint = error.hint or "`medp2p audit alarms` lists them with their numbers"
+        raise
     session.result(row, lambda: f"acknowledged: {safe(row['text'])}")
 
 

@@ -10,7 +10,7 @@ from itertools import zip_longest
 from medp2p import limits
 from medp2p.cli.label import finding_lines, label_lines, patient_line
 from medp2p.cli.session import Session, ask_for, read_line
-from medp2p.cli.show import Json, fields, peer_title, safe, verified
+from medp2p.cli.show import Json, count, fields, peer_title, safe, verified
 from medp2p.errors import CheckRefusedError
 from medp2p.text import format_bytes
 
@@ -111,7 +111,7 @@ def _answer(session: Session, scan: Json, part: Json, patient: Json) -> str:
     """Ask until something other than `?` is typed."""
     name = safe(patient["name"]) or "this patient"
     while True:
-        question = f"type the birth year of {name}, or the last four of the ID (? shows them)"
+        question = f"type the birth year of {name}, or only the last four of the ID (? shows them)"
         if _HIDDEN not in f"{patient['id']}{patient['birth_date']}":
             question = f"type the whole name of {name}: there is no ID and no birth date"
         typed = read_line(question)
@@ -132,7 +132,9 @@ def ask_label(session: Session, part: Json) -> Json:
     Raises:
         CheckRefusedError: Nothing was typed.
     """
-    session.note(f"{part['label']['loose']} files have no DICOM header: whose are they?")
+    loose = part["label"]["loose"]
+    whose = "whose is it" if loose == 1 else "whose are they"
+    session.note(f"{count(loose, 'file')} without a DICOM header: {whose}?")
     number = read_line("patient ID, or `none` if they hold no patient data")
     if number == "none":
         return {"no_patient_data": True}

@@ -5,11 +5,12 @@ Sender and receiver read the same words, here and on the page: they compare them
 
 from collections.abc import Sequence
 
-from medp2p.cli.show import Json, fields, safe, when
+from medp2p.cli.show import Json, count, fields, safe, when
 
 #: Lines of each kind that are shown; a person reads no more, JSON has all.
 _STUDIES, _SERIES, _FILES, _DIFFERENCES = 10, 12, 5, 20
 _MARKS = {"block": "BLOCK", "hold": "HOLD", "warn": "warning", "info": "note"}
+_ONE = {"patients": "patient", "studies": "study", "institutions": "institution"}
 _RESULTS = {
     "agrees": "the files are what the label promised",
     "differs": "THE FILES ARE NOT WHAT THE LABEL PROMISED",
@@ -34,7 +35,7 @@ def label_lines(label: Json) -> list[str]:
     """Return a label without its findings, a line for each patient, study and series."""
     lines = []
     for number, patient in enumerate(label["patients"]):
-        lines.append(f"{patient_line(patient)}; {_count(patient['images'], 'image')}")
+        lines.append(f"{patient_line(patient)}; {count(patient['images'], 'image')}")
         mine = [study for study in label["studies"] if study["patient"] == number]
         lines += _cut([_study(study) for study in mine], _STUDIES, "studies")
         if len(mine) == 1:
@@ -49,9 +50,9 @@ def label_lines(label: Json) -> list[str]:
         lines.append(f"flags: {safe(label['flags'])}")
     if label["allowed"]:
         lines.append(f"let pass by the sender: {safe(label['allowed'])}")
-    left = {key: count for key, count in label["left_out"].items() if count}
+    left = [count(n, _ONE.get(key, key), key) for key, n in label["left_out"].items() if n]
     if left:
-        lines.append(f"not listed here: {', '.join(f'{n} {key}' for key, n in left.items())}")
+        lines.append(f"not listed here: {', '.join(left)}")
     return lines
 
 
@@ -59,19 +60,20 @@ def _study(study: Json) -> str:
     accessions = f", accession {safe(study['accessions'])}" if study["accessions"] else ""
     words = (safe(study["modalities"]), _date(study["date"]), safe(study["description"]))
     named = " ".join(filter(None, words)) or "study"
-    images = _count(study["images"], "image")
+    images = count(study["images"], "image")
     return f"  {named}: {images} in {study['series']} series{accessions}"
 
 
 def _series(one: Json) -> str:
     words = (safe(one["number"]), safe(one["modality"]), safe(one["description"]))
-    return f"    {' '.join(filter(None, words)) or 'series'}: {_count(one['images'], 'image')}"
+    return f"    {' '.join(filter(None, words)) or 'series'}: {count(one['images'], 'image')}"
 
 
 def _cut(lines: list[str], most: int, what: str) -> list[str]:
     if len(lines) <= most:
         return lines
-    return [*lines[:most], f"    and {len(lines) - most} more {what}"]
+    more = len(lines) - most
+    return [*lines[:most], f"    and {more} more {_ONE.get(what, what) if more == 1 else what}"]
 
 
 def _beside_images(label: Json) -> list[str]:
@@ -80,16 +82,17 @@ def _beside_images(label: Json) -> list[str]:
     if label["directories"]:
         lines.append(f"DICOMDIR: {label['directories']}")
     if label["unverified"]:
-        lines.append(f"label not verified: {_count(label['unverified'], 'file')}")
+        lines.append(f"label not verified: {count(label['unverified'], 'file')}")
     beside = label["without_header"] - label["loose"]
-    loose = _count(label["loose"], "file")
+    loose = count(label["loose"], "file")
     if label["no_patient_data"]:
         lines.append(f"{loose}: no patient data, says the sender")
     elif label["loose"] and label["typed"] is None:
         lines.append(f"{loose} without a header: nobody says whose they are")
     if beside > 0 and label["patients"]:
-        count = _count(beside, "file")
-        lines.append(f"{count} without a header: they go with the patient of their folder")
+        they, their = ("it goes", "its") if beside == 1 else ("they go", "their")
+        files = count(beside, "file")
+        lines.append(f"{files} without a header: {they} with the patient of {their} folder")
     return lines
 
 
@@ -132,10 +135,6 @@ def _named(name: str, label: object) -> list[tuple[str, str]]:
         return [(name, safe(label))]
     lines = label_lines(label) + finding_lines(label["findings"], label["allowed"])
     return [(name if number == 0 else "", line) for number, line in enumerate(lines)]
-
-
-def _count(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _date(date: str) -> str:

@@ -5,7 +5,7 @@ import sys
 
 import click
 
-from medp2p.cli.show import Json, pace, reason, safe, share
+from medp2p.cli.show import Json, count, pace, reason, safe, share
 from medp2p.text import format_bytes
 
 
@@ -45,7 +45,7 @@ class Progress:
 
     def scan(self, scan: Json) -> None:
         """Show how far a scan is."""
-        text = f"looking: {scan['files']} files, {format_bytes(scan['bytes'])}"
+        text = f"looking: {count(scan['files'], 'file')}, {format_bytes(scan['bytes'])}"
         if scan.get("inspected"):
             text += f", headers read: {scan['inspected']}"
         self.show(text, None)

@@ -10,7 +10,7 @@ from medp2p import limits
 from medp2p.cli.completion import transfer_ids
 from medp2p.cli.paths import clear_place, write_new
 from medp2p.cli.session import Session, verb
-from medp2p.cli.show import Json, fields, reason, safe, when
+from medp2p.cli.show import Json, count, fact_details, fields, reason, safe, when
 from medp2p.errors import UsageError
 from medp2p.text import escape_text
 
@@ -72,14 +72,17 @@ def write_proof(session: Session, transfer: str, file: str, *, label: bool) -> N
     try:
         write_new(place, data)
     except FileExistsError:
-        raise UsageError(f"{file} is there already; nothing is overwritten") from None
+        raise UsageError(
+            f"{file} is there already; nothing is overwritten", hint="name a new file"
+        ) from None
     left_out = 0
     if not label:
         row = session.client.get("transfers", transfer)
         left_out = max(0, len(row.get("facts") or ()) - len(proof.get("facts") or ()))
     if left_out:
         session.note(
-            f"left out: {left_out} facts in which a person gave a reason; --with-label has them"
+            f"left out: {count(left_out, 'fact')} in which a person gave a reason;"
+            " --with-label has them"
         )
     found = {"proof": place, "id": proof["transfer"], "left_out": left_out}
     session.result(found, lambda: f"wrote {safe(found['proof'])}")
@@ -121,7 +124,7 @@ def _proof_text(found: Json) -> str:
             ("signing key", safe(keys["sign_key"])),
         ]
     for fact in found["facts"]:
-        detail = ", ".join(f"{safe(key)} {safe(value)}" for key, value in fact["detail"].items())
+        detail = ", ".join(f"{name} {value}" for name, value in fact_details(fact))
         lines.append((safe(fact["fact"]), f"{when(fact['time'])} by the {fact['by']}  {detail}"))
     summary = found["summary"]
     if summary is not None:

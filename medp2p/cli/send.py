@@ -1,5 +1,7 @@
 """The verb send: look, confirm, queue, and follow until the receiver has sealed it."""
 
+import os
+from itertools import islice
 from typing import Any
 
 import click
@@ -12,7 +14,7 @@ from medp2p.cli.follow import transfer_changes
 from medp2p.cli.paths import absolute
 from medp2p.cli.progress import Progress
 from medp2p.cli.session import Session, on_terminal, verb
-from medp2p.cli.show import Json, is_over, reason, safe
+from medp2p.cli.show import Json, count, is_over, reason, safe
 from medp2p.control.client import error_from_json, to_b64
 from medp2p.errors import (
     MedP2PError,
@@ -23,8 +25,10 @@ from medp2p.errors import (
 from medp2p.model import WHOLE, short_id
 from medp2p.text import one_line
 
-#: Sealed, but something of the selection was left out.
+#: Sealed, but something of the selection was left out, and not because it was there already.
 EXIT_SKIPPED = 10
+#: Why a file of an addendum is skipped: the earlier transfer had it.
+_SENT_BEFORE = "sent-before"
 
 
 @click.command()
@@ -111,7 +115,8 @@ def carry_out(
             for row in rows:
                 session.say(f"queued {safe(row['id'])} for {safe(row['peer'])}")
         return 0
-    codes = [follow(session, row) for row in rows]
+    before = sent_before(scan)
+    codes = [follow(session, row, known) for row, known in zip(rows, before, strict=True)]
     return next((code for code in codes if code not in (0, EXIT_SKIPPED)), max(codes))
 
 
@@ -183,12 +188,37 @@ def _scan(session: Session, peer: str, paths: tuple[str, ...], wishes: Json) -> 
             progress.scan(scan)
             scan = session.client.get("scans", scan["scan"], wait="1")
     if scan["error"] is not None:
-        raise error_from_json(scan["error"])
+        raise _explained(error_from_json(scan["error"]), paths)
     return dict(scan)
 
 
-def follow(session: Session, row: Json) -> int:
-    """Show a transfer until the receiver has sealed it or it ended; return the exit code."""
+def _explained(error: MedP2PError, paths: tuple[str, ...]) -> MedP2PError:
+    """Return why a scan failed, with what to do where it is a path that leads nowhere."""
+    if error.hint is None and not all(os.path.lexists(absolute(path)) for path in paths):
+        error.hint = "look at how it is written: a relative path begins at the current folder"
+    return error
+
+
+def sent_before(scan: Json) -> list[int]:
+    """Return of each part how many files of it an earlier transfer had: they are skipped on wish.
+
+    The skipped entries of a scan stand in the order of its parts.
+    """
+    skipped = iter(scan["skipped"])
+    return [
+        sum(one["why"] == _SENT_BEFORE for one in islice(skipped, part["skipped"]))
+        for part in scan["parts"]
+    ]
+
+
+def follow(session: Session, row: Json, before: int = 0) -> int:
+    """Show a transfer until the receiver has sealed it or it ended; return the exit code.
+
+    Args:
+        session: Ours.
+        row: The transfer as it was queued.
+        before: So many of its skipped files were sent before, with what it adds to.
+    """
     last = row
     try:
         with Progress() as progress:
@@ -203,17 +233,22 @@ def follow(session: Session, row: Json) -> int:
                 f"the transfer goes on; `medp2p outbox show {short_id(safe(row['id']))}` shows it"
             )
         raise
-    return outcome(session, last)
+    return outcome(session, last, before)
 
 
-def outcome(session: Session, row: Json) -> int:
-    """Say how a transfer ended; return the exit code."""
+def outcome(session: Session, row: Json, before: int = 0) -> int:
+    """Say how a transfer ended; return the exit code. Before: as for `follow`."""
     who, name = safe(row["peer"]), safe(row["id"])
     if row["state"] in WHOLE:
         if not session.json:
             session.say(f"sealed {name} at {who}")
-        if row.get("skipped"):
-            session.note(f"medp2p: {row['skipped']} entries of the selection were skipped")
+        if before:
+            session.note(
+                f"medp2p: {count(before, 'file')} of the selection there already, sent before"
+            )
+        if left := int(row.get("skipped") or 0) - before:
+            were = "entry of the selection was" if left == 1 else "entries of the selection were"
+            session.note(f"medp2p: {left} {were} skipped")
             return EXIT_SKIPPED
         return 0
     error = _ending(row)

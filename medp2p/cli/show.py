@@ -1,6 +1,7 @@
 """How things look to people: columns, fields, times, transfers, peers. Told text is escaped."""
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -37,6 +38,11 @@ def safe(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{safe(key)}={safe(item)}" for key, item in value.items())
     return escape_text(str(value))
+
+
+def count(number: int, one: str, many: str | None = None) -> str:
+    """Return "1 file", "2 files"; many: where an s does not make the plural."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def columns(head: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str) -> str:
@@ -105,15 +111,26 @@ def pace(row: Json) -> str:
     return f"{format_rate(rate)}, {format_duration(left / rate)} left"
 
 
+def marked_state(row: Json) -> str:
+    """Return the state of a transfer, with STAT before it for what is urgent."""
+    return f"STAT {safe(row['state'])}" if row.get("priority") == "stat" else safe(row["state"])
+
+
+def _is_urgent(row: Json) -> bool:
+    """Return whether somebody waits for a decision here, and urgently."""
+    told = (row["direction"], row["state"], row.get("priority"))
+    return told == ("in", "offered", "stat")
+
+
 def transfer_list(rows: Sequence[Json], *, empty: str) -> str:
-    """Return a box as columns."""
+    """Return a box as columns; STAT offers that wait for a decision here stand in front."""
     head = ("ID", "STATE", "PEER", "FILES", "SIZE", "DONE", "CREATED", "")
     return columns(
         head,
         [
             (
                 short_id(safe(row["id"])),
-                safe(row["state"]),
+                marked_state(row),
                 safe(row["peer"]),
                 safe(row["files"]),
                 format_bytes(row["bytes"]),
@@ -121,7 +138,7 @@ def transfer_list(rows: Sequence[Json], *, empty: str) -> str:
                 when(row["created"]),
                 (f"HELD: {held(row)}" if held(row) else "") or reason(row) or pace(row),
             )
-            for row in rows
+            for row in sorted(rows, key=_is_urgent, reverse=True)
         ],
         empty=empty,
     )
@@ -156,11 +173,27 @@ def transfer_fields(row: Json) -> str:
 _TIMES = ("created", "decided", "sealed", "released", "expires", "finished")
 
 
+#: What an RFC 3339 time of our own looks like among the details of a fact.
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z\Z")
+#: Details whose name says too little.
+_DETAILS = {"opened": "first opened or previewed there"}
+
+
+def fact_details(fact: Json) -> list[tuple[str, str]]:
+    """Return what a fact says beside its kind, as names and values for people."""
+    return [
+        (
+            _DETAILS.get(key) or safe(key),
+            when(value) if isinstance(value, str) and _MOMENT.match(value) else safe(value),
+        )
+        for key, value in (fact.get("detail") or {}).items()
+    ]
+
+
 def fact_line(fact: Json) -> str:
     """Return a fact of a transfer in one line: what, by whom, when, and what it says."""
     told = "" if fact.get("acknowledged", True) else ", not told yet"
-    detail = fact.get("detail") or {}
-    said = "".join(f"; {safe(key)}: {safe(value)}" for key, value in detail.items())
+    said = "".join(f"; {name}: {value}" for name, value in fact_details(fact))
     return f"{safe(fact['fact'])} by {safe(fact['by'])}, {when(fact['time'])}{told}{said}"
 
 

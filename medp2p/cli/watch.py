@@ -10,8 +10,10 @@ from medp2p.cli.session import Session, verb
 from medp2p.cli.show import (
     Json,
     columns,
+    count,
     fields,
     held,
+    marked_state,
     pace,
     reason,
     safe,
@@ -92,7 +94,7 @@ def _released(counts: object) -> str:
     if not isinstance(counts, dict) or not counts.get("folders"):
         return ""
     old = f", {safe(counts['old'])} OLD" if counts.get("old") else ""
-    return f"{safe(counts['folders'])} folders{old}; see `medp2p released`"
+    return f"{count(counts['folders'], 'folder')}{old}; see `medp2p released`"
 
 
 def _to_destroy(asked: object) -> str:
@@ -123,7 +125,7 @@ def event_text(event: Json) -> str:
 
 def _transfer_text(row: Json) -> str:
     towards = "from" if row["direction"] == "in" else "to"
-    words = [short_id(safe(row["id"])), towards, safe(row["peer"]), safe(row["state"])]
+    words = [short_id(safe(row["id"])), towards, safe(row["peer"]), marked_state(row)]
     hold = f"HELD: {held(row)}" if held(row) else ""
     return "  ".join(filter(None, [" ".join(words), share(row), pace(row), hold, reason(row)]))
 

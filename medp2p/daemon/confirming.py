@@ -23,6 +23,7 @@ from medp2p.dicom.compare import (
     unmet,
 )
 from medp2p.dicom.facts import Patient, Study
+from medp2p.dicom.finding import files_of
 from medp2p.dicom.label import Label
 from medp2p.errors import CheckRefusedError, UsageError
 
@@ -108,7 +109,7 @@ def check_confirmed(part: Part, given: Confirmation, settings: Mapping[str, str]
     need = wanted(part, settings)
     if need == "label":
         raise CheckRefusedError(
-            f"{part.label.loose} files have no DICOM header, and nobody said whose they are",
+            f"no DICOM header in {files_of(part.label.loose)}, and nobody said whose they are",
             hint="--patient-id, --patient-name and --birth-date, or --no-patient-data",
         )
     if given.expect:
@@ -202,4 +203,8 @@ def _check_answers(part: Part, answers: Sequence[str]) -> None:
         confirms(answer, one) for answer, one in zip(answers, asked, strict=True)
     )
     if not right:
-        raise CheckRefusedError("not confirmed: that is not the patient; nothing was sent")
+        raise CheckRefusedError(
+            "not confirmed: that is not what was asked for of this patient; nothing was sent",
+            hint="four characters: the birth year, or the last four of the ID, not all of it;"
+            " the whole name of a patient with neither",
+        )

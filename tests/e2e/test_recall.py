@@ -98,6 +98,11 @@ def test_again_to_another_ward_and_an_addendum(
     for side, box in ((ct, "outbox"), (ward, "inbox")):
         assert side.row(box, second)["addendum_of"] == first
         assert side.row(box, first)["addenda"] == [second]
+    # That files which were there before are skipped is what was asked for.
+    most = study(tmp_path / "most", 4)
+    waited = ct.cli("send", "ward-a", most, "--addendum-of", second, "--yes", "--wait")
+    assert waited.code == 0, waited
+    assert "3 files of the selection there already" in waited.err
     nothing = ct.cli("send", "ward-a", more, "--addendum-of", second, "--yes", "--no-wait")
     assert nothing.code == 2
     assert "nothing of that is new" in nothing.document["error"]["text"]

@@ -559,6 +559,8 @@ def _walk(paths: list[str]) -> tuple[int, int, list[Json]]:
         for name in found if os.path.isdir(path) else [path]:
             if os.path.islink(name):
                 skipped.append({"path": name, "path_b64": "", "why": "symlink"})
+            elif os.path.basename(name).startswith("sent-before"):
+                skipped.append({"path": name, "path_b64": "", "why": "sent-before"})
             else:
                 files, size = files + 1, size + os.path.getsize(name)
     return files, size, skipped

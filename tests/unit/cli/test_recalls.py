@@ -86,6 +86,7 @@ def test_a_proof_is_written_once_and_for_this_account_only(
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     before = file.read_bytes()
     again = medp2p("outbox", "show", "t", "--proof", str(file), "--with-label")
+    assert "hint: name a new file" in again.err
     assert again.code == 2
     assert "nothing is overwritten" in again.err
     assert file.read_bytes() == before

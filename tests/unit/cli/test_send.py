@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from medp2p import limits
+from medp2p.cli.send import sent_before
 from tests.helpers.command import Done, Medp2p
 from tests.helpers.desk import TIME, MemoryDesk, Served, peer_json, serve_in_thread
 
@@ -122,6 +123,7 @@ def test_a_scan_that_fails_is_a_usage_error(medp2p: Medp2p, served: Served) -> N
     assert done.code == 2
     assert done.json["error"]["code"] == "source"
     assert "there is no /nowhere/x" in done.err
+    assert "hint: look at how it is written" in done.err
 
 
 def test_an_unknown_peer_is_said_before_anything_is_read(
@@ -184,10 +186,42 @@ def test_waiting_shows_each_change_and_ends_sealed(
     assert served.wait(lambda: not served.desk.readers)
 
 
+def test_an_addendum_skips_what_was_asked_to_be_skipped(
+    medp2p: Medp2p, served: Served, study: Path
+) -> None:
+    """Files that were there before are no reason for another exit code; others are."""
+    for links, code, said in ((0, 0, ""), (1, 10, "1 entry of the selection was skipped")):
+        for number in range(links):
+            (study / f"link{number}").symlink_to("a.dcm")
+        (study / "sent-before.dcm").write_bytes(b"x")
+        words = ("send", "b", str(study), "--yes", "--wait", "--addendum-of", "a")
+        thread, done = in_background(lambda: medp2p(*words))  # noqa: B023
+        served.wait(lambda: served.desk.readers)
+        transfer = list(served.desk.transfers_by_id)[-1]
+        served.call(served.desk.change, transfer, state="sealed")
+        thread.join(20)
+        (result,) = done
+        assert result.code == code, result
+        assert "1 file of the selection there already, sent before" in result.err
+        assert said in result.err
+        assert ("skipped\n" in result.err) is bool(said)
+        served.wait(lambda: not served.desk.readers)
+
+
+def test_how_many_of_each_part_were_sent_before() -> None:
+    why = ("sent-before", "symlink", "sent-before", "sent-before")
+    scan = {
+        "skipped": [{"why": one} for one in why],
+        "parts": [{"skipped": 2}, {"skipped": 0}, {"skipped": 2}],
+    }
+    assert sent_before(scan) == [1, 0, 2]
+
+
 ENDINGS: list[tuple[dict[str, Any], int, str]] = [
     ({"state": "sealed"}, 0, ""),
     ({"state": "released"}, 0, ""),
     ({"state": "sealed", "skipped": 2}, 10, "2 entries of the selection were skipped"),
+    ({"state": "sealed", "skipped": 1}, 10, "1 entry of the selection was skipped"),
     (
         {"state": "declined", "reason": {"code": "declined", "text": "not ours", "since": TIME}},
         4,

@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from medp2p.audit import chain, export
-from medp2p.cli.watch import event_text
+from medp2p.cli.progress import Progress
+from medp2p.cli.watch import event_text, status_text
 from tests.helpers.command import Medp2p
 from tests.helpers.desk import TIME, Served, transfer_json
 
@@ -29,6 +31,25 @@ def test_status_tells_what_matters(medp2p: Medp2p, served: Served) -> None:
     ):
         assert text in done.out
     assert medp2p("status", "--json").json["accepting"] is True
+
+
+def test_one_is_one() -> None:
+    found: dict[str, Any] = {"name": "a", "accepting": True}
+    assert "released:      1 folder;" in status_text(found | {"released": {"folders": 1}})
+    assert "released:      2 folders, 1 OLD;" in status_text(
+        found | {"released": {"folders": 2, "old": 1}}
+    )
+    shown: list[str] = []
+    progress = Progress()
+    progress.show = lambda live, lasting: shown.append(live)  # type: ignore[method-assign]
+    for files in (1, 2):
+        progress.scan({"files": files, "bytes": 10})
+    assert shown == ["looking: 1 file, 10 B", "looking: 2 files, 10 B"]
+
+
+def test_urgent_ones_are_marked_in_events() -> None:
+    row = transfer_json("o" * 26, "in", "b", "offered", priority="stat")
+    assert "from b STAT offered" in event_text({"event": "transfer", "transfer": row})
 
 
 def test_status_fails_when_the_listener_does_not_accept(medp2p: Medp2p, served: Served) -> None:
@@ -204,7 +225,9 @@ def test_alarms_are_seen_and_acknowledged(medp2p: Medp2p, served: Served) -> Non
     ]  # fmt: skip
     assert "key of b changed" in medp2p("audit", "alarms").out
     assert medp2p("audit", "acknowledge", "3").out == "acknowledged: key of b changed\n"
-    assert medp2p("audit", "acknowledge", "4").code == 1
+    unknown = medp2p("audit", "acknowledge", "4")
+    assert unknown.code == 1
+    assert "hint: `medp2p audit alarms` lists them" in unknown.err
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -58,7 +58,7 @@ function typedView(scan, part) {
     const whole = !`${patient.id}${patient.birth_date}`.includes(HIDDEN);
     const name = escapeText(patient.name) || "this patient";
     const input = h("input", { type: "text", spellcheck: "false", autocomplete: "off", autocapitalize: "off", maxlength: 200, required: true });
-    const text = whole ? `Type the whole name of ${name}: there is no ID and no birth date` : `Type the birth year of ${name}, or the last four of the ID`;
+    const text = whole ? `Type the whole name of ${name}: there is no ID and no birth date` : `Type the birth year of ${name}, or only the last four of the ID`;
     return { input, element: field(text, input, "As on the request form.") };
   });
   const shown = h("div", { class: "revealed", role: "status" });
@@ -119,7 +119,7 @@ function nameView(peer) {
 
 /** Whose the files without a header are: asked for before anything else. */
 function labelForm(part) {
-  const form = typedFields(`${formatCount(part.label.loose, "file")} without a DICOM header: whose are they?`);
+  const form = typedFields(`${formatCount(part.label.loose, "file")} without a DICOM header: ${part.label.loose === 1 ? "whose is it" : "whose are they"}?`);
   const take = () => {
     const said = form.take();
     if (!said.typed && !said.no_patient_data) throw new Error("Say whose they are, or that they hold no patient data.");

@@ -103,7 +103,7 @@ function countLines(label) {
       ? `${formatCount(label.loose, "file")} without a header: nobody says whose they are`
       : null,
     beside > 0 && label.patients.length
-      ? `${formatCount(beside, "file")} without a header: they go with the patient of their folder`
+      ? `${formatCount(beside, "file")} without a header: ${beside === 1 ? "it goes with the patient of its" : "they go with the patient of their"} folder`
       : null,
   ].filter(Boolean);
 }
@@ -136,6 +136,8 @@ function peopleList(label) {
   return list("patients", lines, PATIENTS_SHOWN, ["more patient", "more patients"]);
 }
 
+const ONE = { patients: "patient", studies: "study", institutions: "institution" };
+
 /** What a label says beside patients and studies. */
 function countsList(label) {
   const left = Object.entries(label.left_out ?? {}).filter(([, count]) => count);
@@ -143,7 +145,7 @@ function countsList(label) {
     ...(label.institutions ?? []).map((name) => ["from ", told(name)]),
     ...countLines(label),
     label.flags?.length ? ["flags: ", told(label.flags.join(", "))] : null,
-    left.length ? `not listed here: ${left.map(([what, count]) => `${count} ${what}`).join(", ")}` : null,
+    left.length ? `not listed here: ${left.map(([what, count]) => formatCount(count, ONE[what] ?? what, what)).join(", ")}` : null,
   ].filter(Boolean);
   return list("counts", lines, lines.length, ["more line", "more lines"]);
 }

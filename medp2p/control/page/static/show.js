@@ -19,8 +19,14 @@ function plain(value) {
   return value === true ? "yes" : value === false ? "no" : String(value ?? "");
 }
 
+/** What a time of our own looks like among the details of a fact: RFC 3339. */
+const MOMENT = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$/;
+/** Details whose name says too little. */
+const DETAILS = { opened: "first opened or previewed there" };
+
 function factLine(fact) {
-  const said = Object.entries(fact.detail ?? {}).map(([key, value]) => [`; ${key.replaceAll("_", " ")}: `, told(plain(value))]);
+  const value = (one) => (MOMENT.test(one) ? time(one) : told(plain(one)));
+  const said = Object.entries(fact.detail ?? {}).map(([key, one]) => [`; ${DETAILS[key] ?? escapeText(key.replaceAll("_", " "))}: `, value(one)]);
   return h("li", { data: { fact: fact.fact } }, h("strong", null, escapeText(fact.fact)), " by ", told(fact.by), ", ", time(fact.time), fact.acknowledged === false ? ", not told yet" : null, said);
 }
 
