@@ -125,7 +125,10 @@ def read_expectations(name: str) -> list[Json]:
             with Path(name).open("rb") as file:
                 data = file.read(most + 1)
     except OSError as error:
-        raise UsageError(f"the expectation cannot be read: {error.strerror}") from error
+        raise UsageError(
+            f"the expectation cannot be read: {name}: {error.strerror}",
+            hint="FILE holds JSON; `-` reads it from stdin",
+        ) from error
     try:
         found = json.loads(data) if len(data) <= most else None
     except ValueError:

@@ -28,7 +28,10 @@ def expanded(path: str) -> bytes:
 
 
 def absolute_target(target: str) -> str:
-    """Return a target with its folder made absolute, since the daemon works elsewhere."""
+    """Return a place to release into, as `folder:DIR`, with its folder made absolute.
+
+    The daemon works elsewhere. What is no folder is left as it is, for the daemon to refuse.
+    """
     if not target.startswith("folder:"):
         return target
     return f"folder:{os.fsdecode(expanded(target.removeprefix('folder:')))}"

@@ -9,7 +9,7 @@ from medp2p.cli.completion import transfer_ids
 from medp2p.cli.expect import expectations_of
 from medp2p.cli.label import label_text
 from medp2p.cli.paths import absolute_target, expanded
-from medp2p.cli.session import Session, home_option, json_option, verb
+from medp2p.cli.session import Session, hinting, home_option, json_option, verb
 from medp2p.cli.show import Json, columns, safe, when
 from medp2p.control.client import to_b64
 from medp2p.errors import UsageError
@@ -109,7 +109,8 @@ def inbox_release(
     if time is not None:
         body["for_seconds"] = seconds_of(time)
     try:
-        row = session.client.act("transfers", transfer, "release", body=body)
+        with hinting(session, transfer):
+            row = session.client.act("transfers", transfer, "release", body=body)
     except KeyboardInterrupt:
         name = short_id(safe(transfer))
         session.note(f"\nwhat has begun goes on; `medp2p inbox show {name}` says how it ended")
@@ -185,6 +186,10 @@ def targets_list(session: Session) -> None:
 @verb
 def targets_add(session: Session, name: str, target: str) -> None:
     """Give a folder to release into a name."""
+    if not target.startswith("folder:"):
+        raise UsageError(
+            f"{target} is no target: a target is folder:DIR", hint="such as folder:/srv/reading"
+        )
     row = session.client.post("targets", body={"name": name, "target": absolute_target(target)})
     session.result(row, lambda: f"added {safe(row['name'])}: {safe(row['target'])}")
 

@@ -10,7 +10,7 @@ from medp2p.cli.erasing import erase_home, is_home
 from medp2p.cli.session import Session, ask_for, on_terminal, verb
 from medp2p.cli.show import Json, columns, fields, safe
 from medp2p.control.client import SilentError
-from medp2p.errors import HomeError, MedP2PError, NoDaemonError, UsageError
+from medp2p.errors import HomeError, ListenError, MedP2PError, NoDaemonError, UsageError
 
 
 @click.command()
@@ -97,6 +97,10 @@ def daemon(session: Session, listen: str | None, no_mdns: bool) -> None:
     )
     try:
         trio.run(run)
+    except (ListenError, UsageError) as error:
+        if listen is not None and error.hint is None:
+            error.hint = "write ADDR:PORT or :PORT, with an address of this machine"
+        raise
     except MedP2PError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, Python must not print it

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from medp2p.cli.show import when
 from tests.helpers.command import Medp2p
 from tests.helpers.desk import TIME, Served, transfer_json
 
@@ -82,6 +83,51 @@ def test_the_manifest_on_demand(medp2p: Medp2p, served: Served) -> None:
     assert done.out.splitlines()[-1].lstrip().startswith("700 B")
     assert done.out.endswith("study/a\\xff\n")
     assert len(medp2p("inbox", "show", "s", "--files", "--json").json["entry_list"]) == 2
+
+
+def test_stat_is_marked_and_urgent_offers_stand_in_front(medp2p: Medp2p, served: Served) -> None:
+    rows = served.desk.transfers_by_id
+    for transfer, direction, state in (
+        (SENT, "out", "sending"), ("a" * 26, "in", "receiving"), ("u" * 26, "in", "offered"),
+    ):  # fmt: skip
+        rows[transfer] = transfer_json(transfer, direction, "b", state, priority="stat")
+    for verb in ("inbox", "status"):
+        done = medp2p(verb).out
+        listed = done[done.index("ID  ") :].splitlines()[1:]
+        assert listed[0].startswith("uuuuuuuu  STAT offered "), verb
+        assert "aaaaaaaa  STAT receiving" in done
+        assert "oooooooo  offered " in done
+    assert "tttttttt  STAT sending " in medp2p("outbox").out
+    first = medp2p("inbox", "--json").json[0]
+    assert first["id"] == OFFERED  # as the daemon has them
+
+
+def test_times_in_facts_are_local_and_say_what_they_are(medp2p: Medp2p, served: Served) -> None:
+    detail = {"by": "anna", "opened": TIME, "erased": TIME, "how": "2026-11-25"}
+    fact = {"fact": "recall-late", "number": 3, "time": TIME, "by": "b", "detail": detail}
+    served.desk.transfers_by_id[SENT] = transfer_json(SENT, "out", "b", "sealed", facts=[fact])
+    done = medp2p("outbox", "show", "t", TZ="UTC")
+    shown = when(TIME)
+    assert f"; first opened or previewed there: {shown}; erased: {shown}; how: 2026-" in done.out
+    assert "T13:00" not in done.out
+    assert medp2p("outbox", "show", "t", "--json").json["facts"][0]["detail"] == detail
+
+
+@pytest.mark.parametrize(
+    ("state", "hint"),
+    [
+        ("offered", "hint: accept it first: medp2p inbox accept oooooooo"),
+        ("receiving", "hint: wait until all of it has come"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["release", "preview"])
+def test_what_wants_a_sealed_transfer_says_what_comes_first(
+    medp2p: Medp2p, served: Served, tmp_path: Path, verb: str, state: str, hint: str
+) -> None:
+    served.desk.transfers_by_id[OFFERED]["state"] = state
+    done = medp2p("inbox", verb, "o", "--to", str(tmp_path / "x"))
+    assert done.code == 1
+    assert hint in done.err
 
 
 def test_verbs_are_decisions_and_never_ask(medp2p: Medp2p, served: Served) -> None:

@@ -128,6 +128,8 @@ def test_expectations_that_do_not_go_together(medp2p: Medp2p, served: Served, st
     assert medp2p(*words, "--expect-from", "x", "--expect-patient", "1").code == 2
     assert medp2p(*words, "--expect-birth-date", "1970-01-01").code == 2
     missing = medp2p(*words, "--expect-from", "/nowhere/form")
+    assert "/nowhere/form: No such file" in missing.err
+    assert "hint: FILE holds JSON" in missing.err
     assert missing.code == 2
     assert "cannot be read" in missing.err
     assert served.desk.scans_by_id == {}

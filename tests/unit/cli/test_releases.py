@@ -112,6 +112,30 @@ def test_what_the_look_found() -> None:
     assert any(name == "came" and "Doe^Jane" in text for name, text in found)
 
 
+@pytest.mark.parametrize("target", ["rel", "/srv/x", "manual", ""])
+def test_what_is_no_target_is_said_in_words_of_targets(
+    medp2p: Medp2p, served: Served, target: str
+) -> None:
+    done = medp2p("targets", "add", "bad", target)
+    assert done.code == 2
+    assert "a target is folder:DIR" in done.err
+    assert "hint: such as folder:/srv/reading" in done.err
+    assert "release=" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("beside", "words"),
+    [
+        (1, "1 file without a header: it goes with the patient of its folder"),
+        (2, "2 files without a header: they go with the patient of their folder"),
+    ],
+)
+def test_one_file_is_one(beside: int, words: str) -> None:
+    shown = label_text({"label": label(without_header=beside) | {"left_out": {"studies": beside}}})
+    assert words in shown
+    assert f"not listed here: {'1 study' if beside == 1 else '2 studies'}" in shown
+
+
 def test_targets(medp2p: Medp2p, served: Served) -> None:
     assert medp2p("targets").out == "no targets\n"
     assert medp2p("targets", "add", "reading", "folder:/x").out == "added reading: folder:/x\n"

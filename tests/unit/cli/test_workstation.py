@@ -89,6 +89,16 @@ def test_a_daemon_without_a_home_is_one_line(medp2p: Medp2p) -> None:
 # --- doctor -------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("address", ["300", "no such host", "192.0.2.7:17820", "[fe80::z]:1"])
+def test_an_address_that_cannot_be_listened_on_says_what_to_write(
+    made: Medp2p, address: str
+) -> None:
+    done = made("daemon", "--no-mdns", "--listen", address)
+    assert done.code in (1, 2)
+    assert "hint: " in done.err
+    assert "ADDR:PORT" in done.err
+
+
 def test_doctor_asks_the_daemon_when_there_is_one(medp2p: Medp2p, served: Served) -> None:
     served.desk.checks = [
         {"check": "disk", "ok": True, "text": "5 GB free", "hint": None},
