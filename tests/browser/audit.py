@@ -36,6 +36,8 @@ _EMPTY = """() => [...document.querySelectorAll('p, div, ul, ol, dl, li, section
   })
   .map((one) => one.outerHTML.slice(0, 200));
 """
+#: Marks of code in the daemon's texts; here code is an element.
+_BACKTICKS = """() => document.body.innerText.split('\\n').filter((one) => one.includes('`'))"""
 #: Only colours differ between the schemes.
 _COLOURS = ["color-contrast"]
 
@@ -57,13 +59,14 @@ def empty_boxes(page: Page) -> list[str]:
 def look_at(page: Page, state: str) -> None:
     """Check a state of the page at both widths, in both schemes, and keep pictures of it.
 
-    Fails on serious and critical findings of axe, where the page scrolls sideways, and on boxes
-    with nothing in them.
+    Fails on serious and critical findings of axe, where the page scrolls sideways, on boxes with
+    nothing in them and on backticks.
     """
     found: dict[str, Any] = {}
     for width in (NARROW, WIDE):
         page.set_viewport_size({"width": width, "height": HEIGHTS[width]})
         found[f"{width}: wider than the screen"] = page.evaluate(_WIDER)
+        found[f"{width}: backticks"] = page.evaluate(_BACKTICKS)
         found[f"{width}: empty boxes"] = empty_boxes(page)
         found[f"{width}"] = violations(page)
         picture(page, state)

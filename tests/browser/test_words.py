@@ -74,6 +74,53 @@ def test_no_hint_names_options_of_the_command_line(station: Workstation, viewer:
     assert left == []
 
 
+def test_errors_name_no_fields_of_json(station: Workstation, viewer: Viewer) -> None:
+    texts = [
+        "an expectation needs patient_id, or patient_name and birth_date",
+        "birth_date of the expectation is a day of the calendar, YYYY-MM-DD",
+        "the files are not what is expected: patient_id, birth_date",
+        "there is no /data/patient_id/x",
+    ]
+    script = "(it, all) => all.map(text => new it.ApiError(400, { text }).text)"
+    assert ask(viewer.open(station), "api", script, texts) == [
+        "an expectation needs the patient ID, or name and birth date",
+        "birth date of the expectation is a day of the calendar, YYYY-MM-DD",
+        "the files are not what is expected: patient ID, birth date",
+        "there is no /data/patient_id/x",
+    ]
+
+
+def test_states_are_told_to_whoever_reads_them(station: Workstation, viewer: Viewer) -> None:
+    """At the receiver "the receiver" is nobody else."""
+    page = viewer.open(station)
+    script = """(it, direction) => Object.keys(it.STATES).map(
+      (state) => it.stateText({ direction, state }))"""
+    here, there = ask(page, "format", script, "in"), ask(page, "format", script, "out")
+    assert not [text for text in here if "receiver" in text]
+    assert "waits for a decision here" in here
+    assert "waits for a decision of the receiver" in there
+    assert all(here)
+
+
+def test_details_of_the_log_are_in_words(station: Workstation, viewer: Viewer) -> None:
+    details: list[tuple[Any, str]] = [
+        (
+            {"files": 2, "bytes": 1500, "allowed": [], "purpose": None, "undo_seconds": 0},
+            "files: 2; 1.5 kB",
+        ),
+        ({"undo_seconds": 10, "findings": ["a", "b"]}, "undo: 10 s; findings: a, b"),
+        ({"accept": {"from": None, "to": "auto"}}, "accept: auto (before: default)"),
+        ({"at_ms": 10**17, "again": True, "mapped": 0}, f"at ms: {10**17}; again: yes"),
+        (None, ""),
+    ]
+    page = viewer.open(station)
+    script = "(it, all) => all.map(it.detailText)"
+    said = ask(page, "audit", script, [one for one, _ in details])
+    assert said == [text for _, text in details]
+    (moment,) = ask(page, "audit", script, [{"at_ms": 1_795_600_000_000}])
+    assert re.fullmatch(r"at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d\d:\d\d", moment)
+
+
 def test_times_are_read_as_the_command_line_reads_them(
     station: Workstation, viewer: Viewer
 ) -> None:

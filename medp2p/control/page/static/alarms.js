@@ -1,7 +1,7 @@
 /** Alarms that nobody has acknowledged: on top, the newest first; on a low window one line for all. */
 
 import { api, url } from "./api.js";
-import { h, moving, patchList, setAttribute, setChildren, setText, time, told } from "./dom.js";
+import { coded, h, moving, patchList, setAttribute, setChildren, setText, time } from "./dom.js";
 import { escapeText, formatCount } from "./format.js";
 import { inPageWords } from "./hints.js";
 import { say } from "./say.js";
@@ -50,7 +50,7 @@ function make(alarm) {
   const item = h(
     "li",
     { class: "alarm", data: { alarm: alarm.id, kind: alarm.kind } },
-    h("div", { class: "alarm-text", id: name }, h("p", null, h("strong", { class: "alarm-kind" }, escapeText(word)), " ", told(alarmText(alarm)), " ", its.when), advice ? h("p", { class: "hint" }, advice) : null, its.alert),
+    h("div", { class: "alarm-text", id: name }, h("p", null, h("strong", { class: "alarm-kind" }, escapeText(word)), " ", h("bdi", { dir: "auto" }, coded(alarmText(alarm))), " ", its.when), advice ? h("p", { class: "hint" }, advice) : null, its.alert),
     button,
   );
   parts.set(item, its);

@@ -15,7 +15,7 @@ export class ApiError extends Error {
    * @param {{code?: string, text?: string, hint?: string|null, [key: string]: unknown}} error
    */
   constructor(status, error) {
-    super(error.text ?? `the daemon answered ${status}`);
+    super(inPageWords(error.text ?? `the daemon answered ${status}`));
     this.name = "ApiError";
     this.status = status;
     this.code = error.code ?? "error";

@@ -1,7 +1,7 @@
 /** The newest records of the audit log, in words. */
 
 import { h, patchList, setText, time, told } from "./dom.js";
-import { escapeText } from "./format.js";
+import { escapeText, formatBytes, formatDuration, formatTime, isMoment } from "./format.js";
 
 const WORDS = {
   start: "daemon started",
@@ -49,17 +49,39 @@ const SHORT = 8;
 /** Records that are shown at once. */
 const SHOWN = 8;
 
+/** The latest time that a clock of the browser can show; a peer may tell any. */
+const LATEST_MS = 8.64e15;
+
 /** A value of a detail: a change as "new (before: old)". */
 function valueText(value) {
+  if (isMoment(value)) return formatTime(value);
+  if (typeof value === "boolean") return value ? "yes" : "no";
   if (value === null || typeof value !== "object") return String(value ?? "default");
+  if (Array.isArray(value)) return value.map(valueText).join(", ");
   if ("from" in value && "to" in value) return `${valueText(value.to)} (before: ${valueText(value.from)})`;
-  return JSON.stringify(value);
+  return Object.entries(value).map(([key, part]) => `${wordsOf(key)} ${valueText(part)}`).join(", ");
 }
 
-/** The part of a detail that fits a line; the whole of it is in the log. */
-function detailText(detail) {
-  const parts = Object.entries(detail ?? {}).map(([key, value]) => `${key}=${valueText(value)}`);
-  const text = parts.join(" ");
+const wordsOf = (key) => key.replaceAll("_", " ");
+
+/** A detail in words; "" for one that says nothing. */
+function partText(key, value) {
+  if (value == null || value === "" || (Array.isArray(value) && !value.length)) return "";
+  if (key.endsWith("_ms") && Math.abs(value) <= LATEST_MS) return `${wordsOf(key.slice(0, -3))} ${formatTime(new Date(value))}`;
+  if (key.endsWith("_seconds")) return value ? `${wordsOf(key.slice(0, -8))}: ${formatDuration(value)}` : "";
+  if (key === "bytes") return formatBytes(value);
+  if (key === "mapped") return value ? `renamed: ${value}` : "";
+  return `${wordsOf(key)}: ${valueText(value)}`;
+}
+
+/**
+ * The part of a detail that fits a line; the whole of it is in the log.
+ * @param {object|null} detail
+ * @returns {string} Not escaped.
+ */
+export function detailText(detail) {
+  const parts = Object.entries(detail ?? {}).map(([key, value]) => partText(key, value));
+  const text = parts.filter(Boolean).join("; ");
   return text.length > 160 ? `${text.slice(0, 160)} …` : text;
 }
 

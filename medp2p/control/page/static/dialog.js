@@ -1,7 +1,6 @@
 /** Dialogs: one `<dialog>` each, made when asked for and taken out of the page when closed. */
 
-import { h, setAttribute, setText } from "./dom.js";
-import { escapeText } from "./format.js";
+import { coded, h, setAttribute, setText } from "./dom.js";
 
 /** For so long after it has come a dialog takes no click: it is the second one of a double click. */
 const FRESH_MS = 400;
@@ -35,8 +34,8 @@ class Dialog {
   setError(error) {
     this.alert.replaceChildren();
     if (!error) return;
-    this.alert.append(h("p", null, escapeText(error.text ?? error.message ?? error)));
-    if (error.hint) this.alert.append(h("p", { class: "hint" }, escapeText(error.hint)));
+    this.alert.append(h("p", null, coded(error.text ?? error.message ?? error)));
+    if (error.hint) this.alert.append(h("p", { class: "hint" }, coded(error.hint)));
   }
 
   /** Close it; what openDialog promised is this value. */

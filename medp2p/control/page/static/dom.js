@@ -85,6 +85,15 @@ export function told(text, props) {
 }
 
 /**
+ * Return a text of the daemon as nodes: what stands between backticks there is code here.
+ * @param {unknown} text
+ * @returns {(Node|string)[]}
+ */
+export function coded(text) {
+  return escapeText(text).split(/`([^`]+)`/).map((part, number) => (number % 2 ? h("code", null, part) : part)).filter(Boolean);
+}
+
+/**
  * Make a `<time>` that shows a time here, with its offset.
  * @param {string|null|undefined} iso
  * @returns {HTMLTimeElement|null} null for no time.

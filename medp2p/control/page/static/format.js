@@ -84,6 +84,14 @@ export function formatTime(iso) {
 }
 
 /**
+ * Whether a value is a time as the daemon writes it, RFC 3339 in UTC.
+ * @param {unknown} value
+ */
+export function isMoment(value) {
+  return typeof value === "string" && /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$/.test(value);
+}
+
+/**
  * Return "1 file", "2 files", "1,200 files".
  * @param {number} number
  * @param {string} one Singular.
@@ -116,3 +124,21 @@ export const STATES = Object.freeze({
   discarded: "erased by the receiver",
   failed: "ended by an error",
 });
+
+/** The same at the receiver, where they say something about this workstation. */
+const STATES_HERE = Object.freeze({
+  offered: "waits for a decision here",
+  accepted: "accepted here; the files follow",
+  declined: "refused here",
+  recalling: "being taken back by its sender",
+  recalled: "taken back by its sender",
+  discarded: "erased here",
+});
+
+/**
+ * Return what the state of a transfer means to whoever reads this page; "" for one that is not known.
+ * @param {{direction: string, state: string}} row
+ */
+export function stateText(row) {
+  return (row.direction === "in" && STATES_HERE[row.state]) || STATES[row.state] || "";
+}

@@ -1,7 +1,17 @@
 /** The daemon's hints name verbs and options of the command line; here they name what the page has. */
 
+/** Names of fields in JSON. */
+const FIELDS = { patient_id: "patient ID", patient_name: "name", birth_date: "birth date", study_uid: "study UID", accession: "accession number" };
+
+function inWords(text) {
+  return text.replace(/\w+/g, (word) => FIELDS[word] ?? word);
+}
+
 /** In this order; what nothing fits stays as it is. */
 const WORDS = [
+  [/^an expectation needs patient_id, or patient_name and birth_date$/, "an expectation needs the patient ID, or name and birth date"],
+  [/^\w+ of the expectation (is|are) /, (start) => inWords(start)],
+  [/^(the files are not what is expected|not as expected): [^;]*/, (start) => inWords(start)],
   [/--patient-id, --patient-name and --birth-date, or --no-patient-data/, "say patient ID, name and birth date, or that they hold no patient data"],
   [/--patient-id, --patient-name, --birth-date/, "patient ID, name, birth date"],
   [/--split-by-patient, --exclude; or --allow,/, "split by patient, or leave files out; or let it pass,"],

@@ -14,7 +14,7 @@ const FOLDER = "folder:";
 const CHOICES = {
   accept: ["Offers (accept)", [["ask", "ask: a person decides"], ["auto", "auto: taken without asking"], ["block", "block: refused"]]],
   release: ["Once sealed (release)", [["manual", "manual: a person releases"], ["folder", "folder: unpacked by rule"]]],
-  confirm: ["Sending to it (confirm)", [["typed", "typed: patient typed once more"], ["expect", "expect: an expectation is given"], ["none", "none: no confirmation"]]],
+  confirm: ["Sending to it (confirm)", [["typed", "typed: something of the patient is typed"], ["expect", "expect: whose images they are is given"], ["none", "none: the name of the recipient"]]],
   domain: ["Organisation (domain)", [["internal", "internal: this one"], ["external", "external: another one"]]],
   "allow-mixed": ["Several patients (allow-mixed)", [["no", "no: never in one transfer"], ["yes", "yes: where it is said"]]],
 };

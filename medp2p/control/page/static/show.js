@@ -2,7 +2,7 @@
 
 import { api, url } from "./api.js";
 import { checkView } from "./label.js";
-import { STATES, escapeText, formatBytes, formatCount } from "./format.js";
+import { escapeText, formatBytes, formatCount, isMoment, stateText } from "./format.js";
 import { h, setChildren, time, told } from "./dom.js";
 import { makeCard, shortId, updateCard, verbsOf } from "./transfers.js";
 import { openDialog } from "./dialog.js";
@@ -19,13 +19,11 @@ function plain(value) {
   return value === true ? "yes" : value === false ? "no" : String(value ?? "");
 }
 
-/** What a time of our own looks like among the details of a fact: RFC 3339. */
-const MOMENT = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$/;
 /** Details whose name says too little. */
 const DETAILS = { opened: "first opened or previewed there" };
 
 function factLine(fact) {
-  const value = (one) => (MOMENT.test(one) ? time(one) : told(plain(one)));
+  const value = (one) => (isMoment(one) ? time(one) : told(plain(one)));
   const said = Object.entries(fact.detail ?? {}).map(([key, one]) => [`; ${DETAILS[key] ?? escapeText(key.replaceAll("_", " "))}: `, value(one)]);
   return h("li", { data: { fact: fact.fact } }, h("strong", null, escapeText(fact.fact)), " by ", told(fact.by), ", ", time(fact.time), fact.acknowledged === false ? ", not told yet" : null, said);
 }
@@ -45,7 +43,7 @@ function detailsView(row) {
       "dl",
       { class: "details" },
       named("transfer", h("code", null, escapeText(row.id))),
-      named("state", `${row.state}: ${STATES[row.state] ?? ""}`),
+      named("state", `${row.state}: ${stateText(row)}`),
       named("decided", time(row.decided)),
       named("looked at", time(row.checked)),
       named("finished", time(row.finished)),
@@ -108,7 +106,7 @@ function proofView(row, dialog) {
   return h(
     "div",
     null,
-    h("p", { class: "hint" }, "A proof holds the signed facts, for `medp2p verify-proof`. With the label it holds patient data, and the facts in which a person gave a reason."),
+    h("p", { class: "hint" }, "A proof holds the signed facts, for ", h("code", null, "medp2p verify-proof"), ". With the label it holds patient data, and the facts in which a person gave a reason."),
     h("div", { class: "actions" }, proofButton(row, dialog, false), proofButton(row, dialog, true)),
   );
 }

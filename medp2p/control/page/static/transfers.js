@@ -4,8 +4,8 @@
  */
 
 import { briefView, gistView, offerView } from "./label.js";
-import { h, setAttribute, setChildren, setText, time, told } from "./dom.js";
-import { STATES, escapeText, formatBytes, formatCount } from "./format.js";
+import { coded, h, setAttribute, setChildren, setText, time, told } from "./dom.js";
+import { escapeText, formatBytes, formatCount, stateText } from "./format.js";
 import { inPageWords } from "./hints.js";
 import { perform } from "./decisions.js";
 
@@ -136,7 +136,7 @@ export function updateCard(card, row, verbs = [...verbsOf(row), "Show"]) {
   its.stat.hidden = row.priority !== "stat";
   setChildren(its.peer, peerTitle(its.store.get("peers"), row.peer));
   setText(its.state, row.state);
-  setAttribute(its.state, "title", STATES[row.state] ?? null);
+  setAttribute(its.state, "title", stateText(row) || null);
   const label = row.label ?? (row.label === null ? 0 : 1);
   show(its, "whose", label, () => (its.full ? gistView(row.label) : briefView(row.label)));
   show(its, "offer", its.full ? label : 0, () => (its.full ? offerView(row.label) : null));
@@ -169,6 +169,11 @@ function timeItems(times) {
   return times.map(([word, at]) => h("li", { data: { fact: word } }, `${word} `, time(at)));
 }
 
+/** A text of the daemon in words of the page; it may hold what a peer told. */
+function ofDaemon(text) {
+  return h("bdi", { dir: "auto" }, coded(inPageWords(text)));
+}
+
 /** Why it waits, is held, or what went wrong; with since, and what to do. */
 function whyLines(row) {
   const since = (at) => (at ? h("span", { class: "muted" }, " since ", time(at)) : null);
@@ -177,10 +182,10 @@ function whyLines(row) {
   if (row.recall?.reason) lines.push(h("p", { class: "reason" }, "reason of the sender: ", told(row.recall.reason)));
   if (row.error) {
     lines.push(h("p", { class: "warning" }, told(row.error.text || row.error.code)));
-    if (row.error.hint) lines.push(h("p", { class: "hint" }, told(inPageWords(row.error.hint))));
+    if (row.error.hint) lines.push(h("p", { class: "hint" }, ofDaemon(row.error.hint)));
   }
   const same = row.error && row.reason && row.error.text?.endsWith(row.reason.text);
-  if (row.reason && !same) lines.push(h("p", { class: "reason" }, told(inPageWords(row.reason.text) || row.reason.code), since(row.reason.since)));
+  if (row.reason && !same) lines.push(h("p", { class: "reason" }, ofDaemon(row.reason.text || row.reason.code), since(row.reason.since)));
   if (row.released_to) lines.push(h("p", { class: "reason" }, "released to ", told(placeOf(row.released_to), { class: "path" })));
   if (row.state === "expiring") lines.push(h("p", { class: "warning" }, "Nobody has released it in time; it will be erased unless somebody does. Its date was ", time(row.expires)));
   return lines;
@@ -252,6 +257,6 @@ export function showError(place, error) {
   place.replaceChildren();
   place.hidden = !error;
   if (!error) return;
-  place.append(h("p", null, escapeText(error.text ?? error.message)));
-  if (error.hint) place.append(h("p", { class: "hint" }, escapeText(error.hint)));
+  place.append(h("p", null, coded(error.text ?? error.message)));
+  if (error.hint) place.append(h("p", { class: "hint" }, coded(error.hint)));
 }
