@@ -113,9 +113,19 @@ class Actor:
     via: str
     operator: str | None = None
 
+    @property
+    def name(self) -> str:
+        """Who acts, as records and facts name them."""
+        return self.operator or self.os_user or self.via
+
     def to_json(self) -> dict[str, str | None]:
         """Return the actor as the audit log keeps it."""
         return {"os_user": self.os_user, "operator": self.operator, "via": self.via}
+
+
+#: What the daemon does on its own account, and what a peer does.
+RULE = Actor(os_user=None, via="rule")
+PEER = Actor(os_user=None, via="peer")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 from medp2p.daemon import expiring, papers, recalling
 from medp2p.daemon.endings import end, record
-from medp2p.daemon.station import PEER, Station
+from medp2p.daemon.station import Station
 from medp2p.errors import IntegrityError, TransferAbortedError, TransferRefusedError
-from medp2p.model import ENDED, WHOLE, Direction, Reason, State, transfer_id_from_bytes
+from medp2p.model import ENDED, PEER, WHOLE, Direction, Reason, State, transfer_id_from_bytes
 from medp2p.proto.facts import Statement
 from medp2p.vault import transfers
 from medp2p.vault.peers import PeerRow

@@ -20,7 +20,7 @@ from medp2p import limits
 from medp2p.daemon import endings, papers
 from medp2p.daemon.labels import label_view
 from medp2p.daemon.looking import Inspectors, inspect_sealed
-from medp2p.daemon.station import RULE, Station
+from medp2p.daemon.station import Station
 from medp2p.dicom import checks
 from medp2p.dicom.compare import Difference
 from medp2p.dicom.label import (
@@ -39,7 +39,7 @@ from medp2p.errors import (
     RemoteProtocolError,
     SealBrokenError,
 )
-from medp2p.model import WHOLE, Actor
+from medp2p.model import RULE, WHOLE, Actor
 from medp2p.text import rfc3339
 from medp2p.vault import transfers
 from medp2p.vault.age import SealReader

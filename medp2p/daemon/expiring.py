@@ -16,8 +16,8 @@ import trio
 from medp2p import limits
 from medp2p.daemon import clock, greeting, statements
 from medp2p.daemon.endings import end, record
-from medp2p.daemon.station import PEER, RULE, Station
-from medp2p.model import ENDED, Direction, Priority, State, short_id
+from medp2p.daemon.station import Station
+from medp2p.model import ENDED, PEER, RULE, Direction, Priority, State, short_id
 from medp2p.proto.facts import FEATURE_FACTS, Statement
 from medp2p.text import format_duration, rfc3339
 from medp2p.vault import deadlines, peers, transfers

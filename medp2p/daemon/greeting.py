@@ -1,8 +1,9 @@
 """What a hello tells of a peer, and what in it is an alarm."""
 
 from medp2p.daemon import undoing
-from medp2p.daemon.station import PEER, Station
+from medp2p.daemon.station import Station
 from medp2p.errors import KeyAlarmError
+from medp2p.model import PEER
 from medp2p.proto.messages import Hello
 from medp2p.vault import log, meta, peers
 from medp2p.vault.peers import PeerRow

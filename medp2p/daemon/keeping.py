@@ -22,10 +22,10 @@ from medp2p.daemon import (
     statements,
     withdrawing,
 )
-from medp2p.daemon.openings import Plan, claim, keep_plan, plan_of, who
-from medp2p.daemon.station import RULE, Station
+from medp2p.daemon.openings import Plan, claim, keep_plan, plan_of
+from medp2p.daemon.station import Station
 from medp2p.errors import MedP2PError, ReleaseError, TransferAbortedError
-from medp2p.model import ENDED, Direction, Reason, State, short_id
+from medp2p.model import ENDED, RULE, Direction, Reason, State, short_id
 from medp2p.net.guard import guard
 from medp2p.text import format_duration, path_text, rfc3339
 from medp2p.vault import journal, meta, transfers
@@ -230,7 +230,7 @@ def done(
         tx,
         station,
         row,
-        who(plan.actor),
+        plan.actor.name,
         plan.for_seconds,
         withdrawing.Timed(path, plan.listing, plan.mount),
     )
@@ -239,7 +239,7 @@ def done(
         detail["until"] = rfc3339(until_ms)
     endings.record(tx, station, row, "release", plan.actor, detail=detail)
     if first:
-        statements.queue_fact(tx, station, row, "released", {"by": who(plan.actor)})
+        statements.queue_fact(tx, station, row, "released", {"by": plan.actor.name})
 
 
 def _still_held(row: TransferRow) -> str | None:

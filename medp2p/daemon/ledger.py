@@ -17,14 +17,11 @@ from medp2p.daemon.refusals import Refusals
 from medp2p.errors import SealBrokenError, VaultLockedError
 from medp2p.identity import encode_peer_id
 from medp2p.limits import MAX_STRANGER_ROWS
-from medp2p.model import Actor
+from medp2p.model import RULE, Actor
 from medp2p.text import rfc3339
 from medp2p.vault import log
 from medp2p.vault.sealing import VaultBox
 from medp2p.vault.store import Tx
-
-#: Records about what nobody in particular did.
-_RULE = Actor(os_user=None, via="rule")
 
 
 class Ledger:
@@ -101,7 +98,7 @@ class Ledger:
         text: str,
         peer: str | None = None,
         peer_key: bytes | None = None,
-        actor: Actor = _RULE,
+        actor: Actor = RULE,
         detail: dict[str, object] | None = None,
     ) -> int:
         """Raise an alarm with its audit record; return the alarm's id.
@@ -186,7 +183,7 @@ class Ledger:
             self.record(
                 tx,
                 event="strangers",
-                actor=_RULE,
+                actor=RULE,
                 outcome="refused",
                 detail={
                     "address": summary.address,

@@ -7,11 +7,11 @@ import msgspec
 
 from medp2p import limits
 from medp2p.daemon import again, clock, endings, papers, policy
-from medp2p.daemon.station import PEER, RULE, Station
+from medp2p.daemon.station import Station
 from medp2p.errors import NoSpaceError, RemoteProtocolError
 from medp2p.layout import LAYOUT_VERSION, Layout, check_manifest_untrusted
 from medp2p.manifest import Entry, Kind
-from medp2p.model import Direction, Priority, State, transfer_id_from_bytes
+from medp2p.model import PEER, RULE, Direction, Priority, State, transfer_id_from_bytes
 from medp2p.proto.binding import bound_digest
 from medp2p.proto.messages import Offer, Wait
 from medp2p.text import format_bytes

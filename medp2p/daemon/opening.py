@@ -30,7 +30,7 @@ from medp2p.daemon import (
     scanning,
     statements,
 )
-from medp2p.daemon.openings import Plan, claim, keep_plan, who
+from medp2p.daemon.openings import Plan, claim, keep_plan
 from medp2p.daemon.station import Station
 from medp2p.errors import (
     CheckRefusedError,
@@ -292,7 +292,7 @@ def _begin(
     transfers.update(tx, row.id, state=State.RELEASING, updated_ms=station.now_ms())
     endings.record(tx, station, row, "release-begin", actor, detail=judging.ordered(row, order))
     if row.released_ms is None:
-        statements.queue_fact(tx, station, row, "opened", {"by": who(actor)})
+        statements.queue_fact(tx, station, row, "opened", {"by": actor.name})
     return plan, None
 
 

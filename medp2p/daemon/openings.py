@@ -30,20 +30,15 @@ PREVIEWED, OPENED = "previewed", "opened"
 HOW, PREVIEW = "how", "preview"
 
 
-def who(actor: Actor) -> str:
-    """Return who acts, as facts name them to the other side."""
-    return actor.operator or actor.os_user or actor.via
-
-
 def state_preview(tx: Tx, station: Station, row: TransferRow, actor: Actor) -> None:
     """State that somebody looks at a preview, unless that was said before."""
     said = {fact.kind for fact in _looks(tx, row)}
     if PREVIEWED in said:
         return
     if understood(PREVIEWED, greeting.features(tx, row.peer_key)):
-        statements.queue_fact(tx, station, row, PREVIEWED, {"by": who(actor)})
+        statements.queue_fact(tx, station, row, PREVIEWED, {"by": actor.name})
     elif OPENED not in said:
-        statements.queue_fact(tx, station, row, OPENED, {"by": who(actor), HOW: PREVIEW})
+        statements.queue_fact(tx, station, row, OPENED, {"by": actor.name, HOW: PREVIEW})
 
 
 def opening(tx: Tx, station: Station, row: TransferRow) -> dict[str, str]:

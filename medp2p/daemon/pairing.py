@@ -18,10 +18,10 @@ from medp2p import limits
 from medp2p.daemon.address import format_address, parse_address
 from medp2p.daemon.joining import find_waiting, hear, in_thread, prove, reach
 from medp2p.daemon.pins import Proof, pin_by_code
-from medp2p.daemon.station import PEER, Station
+from medp2p.daemon.station import Station
 from medp2p.errors import MedP2PError, PairingError
 from medp2p.identity import new_code, parse_code
-from medp2p.model import Actor
+from medp2p.model import PEER, Actor
 from medp2p.net.dial import Identity, Route, tcp_route
 from medp2p.net.handshake import PairingChannel
 from medp2p.net.link import Link

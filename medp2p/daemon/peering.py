@@ -96,7 +96,7 @@ class Peering:
         station = self._station
 
         def note(tx: Tx) -> PeerRow:
-            by = actor.operator or actor.os_user or actor.via
+            by = actor.name
             fresh = peers.update(tx, name, verified_ms=station.now_ms(), verified_by=by)
             self._record(tx, "verify-peer", actor, fresh, {})
             return fresh

@@ -66,7 +66,7 @@ def pin_by_code(tx: Tx, ledger: Ledger, actor: Actor, proof: Proof, now_ms: int)
         "sign_key": proof.told.sign_key,
         "source": "code",
         "verified_ms": now_ms,
-        "verified_by": actor.operator or actor.os_user or actor.via,
+        "verified_by": actor.name,
         "told_name": proof.told.name,
         "told_department": proof.told.department,
         "told_place": proof.told.place,

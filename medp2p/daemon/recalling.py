@@ -14,9 +14,9 @@ from medp2p import limits
 from medp2p.daemon import checking, greeting, papers, statements
 from medp2p.daemon.endings import end, record
 from medp2p.daemon.openings import opening, opening_words
-from medp2p.daemon.station import PEER, RULE, Station
+from medp2p.daemon.station import Station
 from medp2p.errors import ConflictError, TransferRefusedError, UsageError
-from medp2p.model import ENDED, WHOLE, Actor, Direction, Reason, State, short_id
+from medp2p.model import ENDED, PEER, RULE, WHOLE, Actor, Direction, Reason, State, short_id
 from medp2p.proto.facts import Statement
 from medp2p.text import rfc3339
 from medp2p.vault import facts, log, peers, releases, transfers
@@ -355,7 +355,7 @@ def answer(
         UsageError: The name is too long, or cannot be printed.
     """
     row = transfers.find(tx, prefix, Direction.IN)
-    name = by.strip() or actor.operator or actor.os_user or actor.via
+    name = by.strip() or actor.name
     if len(name) > limits.MAX_TOLD_CHARS or not name.isprintable():
         raise UsageError(f"a name has {limits.MAX_TOLD_CHARS} printable characters at most")
     refuse_unasked(tx, row)

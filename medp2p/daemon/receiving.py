@@ -16,7 +16,7 @@ from medp2p.daemon import endings, offers, papers, room, statements
 from medp2p.daemon.exchange import Exchange
 from medp2p.daemon.groups import one_error
 from medp2p.daemon.intake import Intake, still_open
-from medp2p.daemon.station import PEER, Station
+from medp2p.daemon.station import Station
 from medp2p.errors import (
     IntegrityError,
     MedP2PError,
@@ -29,7 +29,7 @@ from medp2p.errors import (
 )
 from medp2p.layout import Layout
 from medp2p.manifest import Entry, decode_entries_untrusted
-from medp2p.model import ENDED, WHOLE, Reason, State
+from medp2p.model import ENDED, PEER, WHOLE, Reason, State
 from medp2p.net.link import Link, ReceivedChunk
 from medp2p.proto.messages import Abort, Answer, Bye, Commit, Message, Need, Offer, Page
 from medp2p.vault import journal, transfers

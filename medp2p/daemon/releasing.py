@@ -19,9 +19,9 @@ from medp2p import limits
 from medp2p.daemon import checking, opening, papers, policy
 from medp2p.daemon.judging import Order
 from medp2p.daemon.looking import Inspectors
-from medp2p.daemon.station import RULE, Station
+from medp2p.daemon.station import Station
 from medp2p.errors import ConflictError, MedP2PError, NoSpaceError, ReleaseError
-from medp2p.model import Actor, Direction, State
+from medp2p.model import RULE, Actor, Direction, State
 from medp2p.net.guard import guard
 from medp2p.vault import meta, peers, targets, transfers
 from medp2p.vault.store import Tx

@@ -14,7 +14,7 @@ from medp2p.daemon import applying, endings, instances, papers, statements
 from medp2p.daemon.exchange import Exchange
 from medp2p.daemon.groups import one_error
 from medp2p.daemon.outflow import Outflow
-from medp2p.daemon.station import PEER, RULE, Station
+from medp2p.daemon.station import Station
 from medp2p.errors import (
     LinkLostError,
     MedP2PError,
@@ -26,7 +26,7 @@ from medp2p.errors import (
 )
 from medp2p.layout import Layout
 from medp2p.manifest import pages
-from medp2p.model import ENDED, WHOLE, Reason, State
+from medp2p.model import ENDED, PEER, RULE, WHOLE, Reason, State
 from medp2p.net.link import Link, ReceivedChunk
 from medp2p.parcel.contents import Contents
 from medp2p.parcel.scan import Scan

@@ -19,7 +19,7 @@ from medp2p.daemon.inspecting import Inspectors
 from medp2p.daemon.ledger import Ledger
 from medp2p.daemon.live import Bell, Board
 from medp2p.dicom.picture import PictureMaker
-from medp2p.model import Actor, State, transfer_id_to_bytes
+from medp2p.model import State, transfer_id_to_bytes
 from medp2p.net.discovery import Discovery
 from medp2p.net.listen import ListenStats
 from medp2p.proto.frames import PACKING_FEATURE
@@ -37,10 +37,6 @@ T = TypeVar("T")
 
 #: Features of this software that go beyond protocol 1 (docs/PROTOCOL.md, "Versions and features").
 FEATURES: list[str] = ["recall", "expiring", "previewed"]
-
-#: What the daemon does on its own account.
-RULE = Actor(os_user=None, via="rule")
-PEER = Actor(os_user=None, via="peer")
 
 
 @dataclass(kw_only=True)

@@ -44,7 +44,7 @@ def _add(tx: Tx, station: Station, actor: Actor, name: str, place: str) -> Json:
         name=name,
         target=place,
         created_ms=station.now_ms(),
-        created_by=actor.operator or actor.os_user or actor.via,
+        created_by=actor.name,
     )
     targets.add(tx, row)
     detail: dict[str, object] = {"name": name, "kind": "folder"}

@@ -33,9 +33,10 @@ from medp2p.daemon.pairing import PairingDesk
 from medp2p.daemon.peering import Peering
 from medp2p.daemon.scans import Scans
 from medp2p.daemon.sessions import Sessions
-from medp2p.daemon.station import RULE, Station
+from medp2p.daemon.station import Station
 from medp2p.daemon.tending import tend
 from medp2p.errors import MedP2PError, find_error
+from medp2p.model import RULE
 from medp2p.net.dial import Identity
 from medp2p.net.guard import bug_text
 from medp2p.net.listen import open_listeners, serve

@@ -16,9 +16,9 @@ import trio
 
 from medp2p import limits
 from medp2p.daemon import endings, papers, recalling
-from medp2p.daemon.station import RULE, Station
+from medp2p.daemon.station import Station
 from medp2p.errors import ConflictError, MedP2PError, SealBrokenError, VaultLockedError
-from medp2p.model import Direction
+from medp2p.model import RULE, Direction
 from medp2p.net.guard import guard
 from medp2p.text import path_text, rfc3339
 from medp2p.vault import releases, transfers

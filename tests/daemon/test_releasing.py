@@ -26,7 +26,7 @@ from medp2p.daemon import (
 )
 from medp2p.daemon.home import Home
 from medp2p.daemon.judging import Order
-from medp2p.daemon.station import RULE, Station
+from medp2p.daemon.station import Station
 from medp2p.dicom.label import Label, encode_label
 from medp2p.errors import (
     CheckRefusedError,
@@ -36,7 +36,7 @@ from medp2p.errors import (
     SealBrokenError,
     UsageError,
 )
-from medp2p.model import Actor, State
+from medp2p.model import RULE, Actor, State
 from medp2p.vault import releases, transfers
 from medp2p.vault.store import Tx
 from medp2p.vault.transfers import TransferRow
