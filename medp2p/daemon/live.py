@@ -4,14 +4,24 @@ All of it lives in the trio thread and is gone with the daemon; the store holds 
 """
 
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Final
 
 import trio
 
 from medp2p import limits
 from medp2p.proto.frames import ChunkHeader
+
+#: A rate is that of the last seconds: long enough that one late chunk does not make it jump.
+RATE_SECONDS: Final = 5.0
+#: Chunks that come closer together than this count as one move: what was queued at once says
+#: nothing about the network, and fewer moves are kept.
+_TOGETHER_SECONDS: Final = 0.25
+#: Moves that are kept however old they are: on a slow line a chunk takes longer than all the rest.
+_LEAST_MOVES: Final = 3
 
 
 class Bell:
@@ -30,6 +40,15 @@ class Bell:
         self._event = trio.Event()
 
 
+@dataclass(slots=True)
+class _Move:
+    """Chunks that came together: when the first and the last did, and all bytes up to there."""
+
+    first: float
+    last: float
+    total: int
+
+
 @dataclass
 class Live:
     """One conversation that moves chunks.
@@ -39,7 +58,7 @@ class Live:
         chunks_moved: Sent or received in this conversation.
         moved_bytes: The same in bytes, for the rate.
         wire_bytes: What these chunks took on the wire: less where they are compressed.
-        since: Monotonic time at which chunks began to move, seconds.
+        clock: Monotonic, seconds.
     """
 
     chunks_done: int
@@ -47,18 +66,46 @@ class Live:
     chunks_moved: int = 0
     moved_bytes: int = 0
     wire_bytes: int = 0
-    since: float = field(default_factory=time.monotonic)
+    clock: Callable[[], float] = time.monotonic
+    _moves: deque[_Move] = field(default_factory=deque)
 
     def count(self, header: ChunkHeader) -> None:
         """Count a chunk that was sent or received."""
         self.chunks_moved += 1
         self.moved_bytes += header.length
         self.wire_bytes += header.wire_bytes
+        now, moves = self.clock(), self._moves
+        if moves and now - moves[-1].first < _TOGETHER_SECONDS:
+            moves[-1].last, moves[-1].total = now, self.moved_bytes
+            return
+        moves.append(_Move(now, now, self.moved_bytes))
+        while len(moves) > _LEAST_MOVES and moves[1].last <= now - RATE_SECONDS:
+            moves.popleft()
 
     def rate(self) -> float:
-        """Return bytes a second since the beginning of this conversation."""
-        elapsed = time.monotonic() - self.since
-        return self.moved_bytes / elapsed if elapsed > 0.2 else 0.0
+        """Return bytes a second of the last RATE_SECONDS; 0 when nothing moves any more.
+
+        Also 0 before there were two moves: what was queued at first may not have left yet.
+        """
+        now = self.clock()
+        if len(self._moves) < 2 or now - self._moves[-1].last >= self._patience():
+            return 0.0
+        begin = self._moves[0]
+        return (self.moved_bytes - begin.total) / (now - begin.last)
+
+    def has_just_stopped(self) -> bool:
+        """Tell whether the rate became 0 a moment ago, so that those who watch are told."""
+        if not self._moves:
+            return False
+        over = self.clock() - self._moves[-1].last - self._patience()
+        return 0.0 <= over < 2 * limits.TICK_SECONDS
+
+    def _patience(self) -> float:
+        """Return after what silence nothing moves, in seconds: longer where chunks come rarely."""
+        if len(self._moves) < 2:
+            return RATE_SECONDS
+        usual = self._moves[-1].first - self._moves[-2].last
+        return min(max(RATE_SECONDS, 2 * usual), limits.SILENCE_SECONDS)
 
 
 class Board:
@@ -68,12 +115,13 @@ class Board:
         slow_links: Keys of peers towards whom the link was what held the last transfer back.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.slow_links: set[bytes] = set()
+        self._clock = clock
         self._bells: dict[str, set[Bell]] = {}
         self.live: dict[str, Live] = {}
         self._wire_bytes: dict[str, int] = {}
-        self.moved: set[str] = set()
+        self._moved: set[str] = set()
 
     @contextmanager
     def listen(self, transfer: str) -> Iterator[Bell]:
@@ -96,7 +144,7 @@ class Board:
     @contextmanager
     def moving(self, transfer: str, chunks_done: int, chunks: int) -> Iterator[Live]:
         """Show a transfer as moving for as long as the block runs."""
-        live = Live(chunks_done=chunks_done, chunks=chunks)
+        live = Live(chunks_done=chunks_done, chunks=chunks, clock=self._clock)
         self.live[transfer] = live
         try:
             yield live
@@ -119,4 +167,13 @@ class Board:
 
     def progress(self, transfer: str) -> None:
         """Note that a moving transfer has moved; the ticker tells it on."""
-        self.moved.add(transfer)
+        self._moved.add(transfer)
+
+    @property
+    def moved(self) -> set[str]:
+        """Transfers that have moved, or have just stopped; the ticker empties it."""
+        return self._moved | {one for one, live in self.live.items() if live.has_just_stopped()}
+
+    @moved.setter
+    def moved(self, transfers: set[str]) -> None:
+        self._moved = transfers
