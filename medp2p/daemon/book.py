@@ -6,7 +6,8 @@ counts as having heard of a peer. What mDNS says is shown and tried, never belie
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -53,6 +54,7 @@ class _Contact:
     good: Place | None = None
     heard_from: str | None = None
     away: str | None = None
+    sessions: int = 0
     skew_ms: int | None = None
 
 
@@ -192,11 +194,30 @@ class Book:
             contact.online, contact.since_ms = True, self._now_ms()
         return news
 
-    def away(self, key: bytes, error: MedP2PError) -> bool:
-        """Note that a peer could not be reached; return whether that is news."""
+    @contextmanager
+    def session(self, key: bytes) -> Iterator[None]:
+        """Show a peer as there for as long as the block runs: it holds an open session."""
         contact = self._contacts.setdefault(key, _Contact())
+        if not contact.online:  # a dial of ours failed while this session began
+            contact.online, contact.since_ms, contact.away = True, self._now_ms(), None
+        contact.sessions += 1
+        try:
+            yield
+        finally:
+            contact.sessions -= 1
+
+    def away(self, key: bytes, error: MedP2PError) -> bool:
+        """Note that a peer could not be reached; return whether that is news.
+
+        It may reach us all the same (a firewall that lets through one way): while it has a
+        session open it is there. Why we do not reach it stands with what waits for it.
+        """
+        contact = self._contacts.setdefault(key, _Contact())
+        contact.good = None
+        if contact.sessions:
+            return False
         news = contact.online or contact.since_ms is None
-        contact.away, contact.good = error.text, None
+        contact.away = error.text
         if news:
             contact.online, contact.since_ms = False, self._now_ms()
         return news
@@ -218,8 +239,10 @@ class Book:
         return contact.heard_from if contact.good is None else format_address(*contact.good)
 
     def heard_lately(self, key: bytes) -> bool:
-        """Tell whether there was a session so lately that none is needed to see who is there."""
+        """Tell whether there is or was a session, so that none is needed to see who is there."""
         contact = self._contacts.get(key)
+        if contact is not None and contact.sessions:
+            return True
         if contact is None or contact.heard is None or not contact.online:
             return False
         return self._clock() - contact.heard < limits.PRESENCE_CALL_SECONDS
@@ -237,7 +260,7 @@ class Book:
         lately = contact.heard is not None and (
             self._clock() - contact.heard < limits.PRESENCE_SECONDS
         )
-        return contact.online and lately
+        return contact.sessions > 0 or (contact.online and lately)
 
     # --- clocks ---------------------------------------------------------------------------
 

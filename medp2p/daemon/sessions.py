@@ -143,7 +143,7 @@ class Sessions:
     async def _run(self, session: Session, run: Callable[[], Awaitable[None]]) -> None:
         """Take the session's place, exchange facts, then do what it is for."""
         async with self._hold(session):
-            with session.scope:
+            with session.scope, self._station.book.session(session.peer.noise_key):
                 if session.link.hello.kind != "ping":
                     await session.facts.run()
                 await run()

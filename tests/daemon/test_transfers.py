@@ -391,6 +391,25 @@ async def test_stat_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         assert next(filter(None, reached)) == urgent
 
 
+async def test_a_peer_that_reaches_us_is_there_though_we_do_not_reach_it(tmp_path: Path) -> None:
+    """A firewall that lets through one way: "away" above "receiving from it" helps nobody."""
+    async with pair_of(tmp_path) as (it, a, b):
+        a.wire.hold_at = 1_000_000
+        coming = await a.send("b", it.source("study", STUDY))
+        await b.until(coming, State.RECEIVING)
+        b.wire.down = True
+        going = await b.send("a", it.source("other", {"x": b"x"}))
+        await b.until(going, State.WAITING)
+        assert b.reason(going) == "peer-away"
+        assert b.station.book.presence(a.key)["online"]
+        assert b.station.book.presence(a.key)["away"] is None
+        a.wire.go()
+        await a.until(coming, State.SEALED)
+        await a.stop()
+        await until(lambda: not b.station.book.presence(a.key)["online"])
+        assert "cannot be reached" in str(b.station.book.presence(a.key)["away"])
+
+
 # --- many ---------------------------------------------------------------------------------
 
 

@@ -136,6 +136,40 @@ def test_presence_comes_from_sessions_only_and_fades(book: Book, clock: Clock) -
     assert book.presence(KEY)["since"] is None
 
 
+def test_who_has_a_session_open_is_there_whether_we_reach_it_or_not(
+    book: Book, clock: Clock
+) -> None:
+    """A firewall that lets through one way only; and a session longer than a word is believed."""
+    row = peer("10.0.0.1:1")
+    book.online(KEY, "10.0.0.9:51234", ours=False)
+    with book.session(KEY):
+        assert not book.away(KEY, UnreachableError("refused"))
+        seen = book.presence(KEY)
+        assert seen["online"]
+        assert seen["away"] is None
+        assert book.route(row) == "10.0.0.9"
+        assert book.heard_lately(KEY)
+        clock.now += 10 * limits.PRESENCE_SECONDS
+        with book.session(KEY):
+            assert book.presence(KEY)["online"]
+        assert book.presence(KEY) == seen
+        assert book.heard_lately(KEY)
+    assert not book.presence(KEY)["online"]
+    assert not book.heard_lately(KEY)
+    assert book.away(KEY, UnreachableError("refused"))
+    assert book.presence(KEY)["away"] == "refused"
+
+
+def test_a_dial_that_fails_while_a_session_begins_does_not_count(book: Book) -> None:
+    book.online(KEY, "10.0.0.9:51234", ours=False)
+    book.away(KEY, UnreachableError("refused"))
+    with book.session(KEY):
+        assert book.presence(KEY)["online"]
+        assert book.presence(KEY)["away"] is None
+        book.forget(KEY)
+    assert not book.presence(KEY)["online"]
+
+
 async def test_presence_is_read_from_worker_threads_too() -> None:
     book = Book(lambda: 0)
     book.online(KEY, "a:1", ours=True)
