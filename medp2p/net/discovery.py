@@ -199,7 +199,7 @@ class Discovery:
         async for change in mdns.changes:
             fingerprint = parse_instance_untrusted(change.name)
             if fingerprint == self._fingerprint:
-                self._heard = True
+                self._heard = self._heard or not change.gone
                 self._tell_status()
             elif fingerprint is None:
                 continue

@@ -15,15 +15,16 @@ import asyncio
 import errno
 import ipaddress
 import logging
-from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import trio
-from zeroconf import (  # type: ignore[attr-defined]  # three names are left out of its __all__
+from zeroconf import (  # type: ignore[attr-defined]  # some names are left out of its __all__
     DNSAddress,
     DNSOutgoing,
+    DNSPointer,
     DNSQuestionType,
     DNSRecord,
     Error,
@@ -42,6 +43,9 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 TYPE: Final = "_medp2p._tcp.local."
+#: After a change of networks: who was known and has not answered within this is gone. Questions
+#: go out 0.1, 1, 5 and 14 s after it. Without that a record counts for 75 minutes.
+SILENT_SECONDS: Final = 16.0
 _FOREIGN: Final = (OSError, RuntimeError, Error, ValueError, asyncio.TimeoutError)
 
 
@@ -133,6 +137,68 @@ def _without(out: DNSOutgoing, own: frozenset[bytes] | None) -> DNSOutgoing:
     return rest
 
 
+class _Browser:
+    """Asks who is there and tells what comes and goes; lives in zeroconf's thread.
+
+    It asks often at first and rarely soon; who has been there for long says nothing unasked.
+    """
+
+    def __init__(self, zeroconf: Zeroconf, tell: Callable[[Change], None]) -> None:
+        self._zeroconf, self._tell = zeroconf, tell
+        self._asking: AsyncServiceBrowser | None = None
+        #: Who was known on another network, and until when an answer is waited for.
+        self._unsure: dict[str, float] = {}
+
+    async def ask(self) -> None:
+        """Ask from the beginning; who was known and stays silent is told as gone.
+
+        What was known is forgotten first: a question says what is known already, so that
+        others need not answer it. Source: RFC 6762, 7.1 and 10.3.
+        """
+        if self._asking is not None:
+            await self._asking.async_cancel()
+            self._forget()
+        self._asking = AsyncServiceBrowser(
+            self._zeroconf,
+            TYPE,
+            handlers=[self._changed],
+            question_type=DNSQuestionType.QM,
+        )
+
+    async def stop(self) -> None:
+        """Ask no more."""
+        if self._asking is not None:
+            await self._asking.async_cancel()
+
+    def _forget(self) -> None:
+        cache, loop = self._zeroconf.cache, asyncio.get_running_loop()
+        until = loop.time() + SILENT_SECONDS
+        for record in cache.entries_with_name(TYPE):
+            if isinstance(record, DNSPointer):
+                self._unsure.setdefault(_instance(record.alias), until)
+        cache.async_remove_records(
+            [record for name in cache.names() for record in cache.entries_with_name(name)]
+        )
+        loop.call_later(SILENT_SECONDS, self._let_go)
+
+    def _let_go(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for name in [name for name, until in self._unsure.items() if until <= now]:
+            del self._unsure[name]
+            self._tell(Change(name, gone=True))
+
+    def _changed(
+        self, service_type: str, name: str, state_change: ServiceStateChange, **_: object
+    ) -> None:
+        self._unsure.pop(_instance(name), None)
+        gone = state_change is ServiceStateChange.Removed
+        self._tell(Change(_instance(name), gone))
+
+
+def _instance(name: str) -> str:
+    return name.removesuffix(f".{TYPE}")
+
+
 class Mdns:
     """Multicast DNS while it works; made by open_mdns.
 
@@ -141,10 +207,15 @@ class Mdns:
         name: Our instance name, once announced; a taken one gets a suffix.
     """
 
-    def __init__(self, zeroconf: _PerInterface, changes: trio.MemoryReceiveChannel[Change]) -> None:
+    def __init__(
+        self,
+        zeroconf: _PerInterface,
+        browser: _Browser,
+        changes: trio.MemoryReceiveChannel[Change],
+    ) -> None:
         if zeroconf.loop is None:
             raise MdnsError("multicast DNS did not start")
-        self._zeroconf = zeroconf
+        self._zeroconf, self._browser = zeroconf, browser
         self._loop = zeroconf.loop
         self._info: ServiceInfo | None = None
         self.changes = changes
@@ -175,16 +246,23 @@ class Mdns:
             work = self._zeroconf.async_update_service(info)
         await _on_loop(self._loop, work)
         self._info = info
-        self.name = info.name.removesuffix(f".{TYPE}")
+        self.name = _instance(info.name)
 
     async def rescan(self, adapters: tuple[Adapter, ...]) -> None:
-        """Follow a change of our interfaces.
+        """Follow a change of our interfaces; after one who is there is asked anew.
 
         Raises:
             MdnsError: It did not work.
         """
+        before = (self._zeroconf.adapters, self._bound())
         self._zeroconf.adapters = adapters
         await _on_loop(self._loop, self._zeroconf.async_update_interfaces())
+        if before != (adapters, self._bound()):
+            await _on_loop(self._loop, self._browser.ask())
+
+    def _bound(self) -> frozenset[object]:
+        """Return where questions leave from: an address can be used seconds after it is listed."""
+        return frozenset(sender.sock_name for sender in self._zeroconf.engine.senders)
 
     async def look_up(self, name: str) -> Found | None:
         """Ask a service where it is; None if it does not answer in MDNS_LOOKUP_SECONDS.
@@ -246,21 +324,9 @@ async def open_mdns(adapters: tuple[Adapter, ...]) -> AsyncIterator[Mdns]:
         with suppress(trio.WouldBlock, trio.ClosedResourceError, trio.BrokenResourceError):
             send.send_nowait(change)
 
-    def changed(
-        service_type: str, name: str, state_change: ServiceStateChange, **_: object
-    ) -> None:
-        gone = state_change is ServiceStateChange.Removed
-        change = Change(name.removesuffix(f".{TYPE}"), gone)
-        with suppress(trio.RunFinishedError):  # in zeroconf's thread
+    def tell(change: Change) -> None:  # in zeroconf's thread
+        with suppress(trio.RunFinishedError):
             token.run_sync_soon(deliver, change)
-
-    async def browse(zeroconf: Zeroconf) -> AsyncServiceBrowser:
-        return AsyncServiceBrowser(
-            zeroconf,
-            TYPE,
-            handlers=[changed],
-            question_type=DNSQuestionType.QM,
-        )
 
     def start() -> _PerInterface:
         foreign = logging.getLogger("zeroconf")
@@ -279,13 +345,14 @@ async def open_mdns(adapters: tuple[Adapter, ...]) -> AsyncIterator[Mdns]:
 
     zeroconf = await trio.to_thread.run_sync(start)
     try:
-        mdns = Mdns(zeroconf, receive)
-        browser = await _on_loop(mdns._loop, browse(zeroconf))
+        browser = _Browser(zeroconf, tell)
+        mdns = Mdns(zeroconf, browser, receive)
+        await _on_loop(mdns._loop, browser.ask())
         try:
             yield mdns
         finally:
             with trio.move_on_after(limits.CLEANUP_SECONDS / 2, shield=True), suppress(MdnsError):
-                await _on_loop(mdns._loop, browser.async_cancel())
+                await _on_loop(mdns._loop, browser.stop())
     finally:
         # Goodbyes (three, 125 ms apart), then zeroconf's loop and thread end.
         with trio.move_on_after(limits.CLEANUP_SECONDS, shield=True), suppress(*_FOREIGN):

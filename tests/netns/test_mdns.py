@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -208,6 +209,31 @@ async def test_network_that_comes_later_is_used(bare_cable: Cable) -> None:
         bare_cable.plug_in("b", "10.88.0.2/24")
         await a.wait_for(at(B, "10.88.0.2"), 15)
         await b.wait_for(at(A, "10.88.0.1"))
+
+
+async def test_network_that_comes_late_shows_who_is_there(bare_cable: Cable) -> None:
+    """Both have said all that they say unasked, and questions have become rare.
+
+    The cable is in all the time, so that the other side notices nothing.
+    """
+    bare_cable.on("b", "link", "set", "eth0", "addrgenmode", "none")
+    bare_cable.plug_in("b")
+    bare_cable.plug_in("a", "10.88.0.1/24")
+    async with node(bare_cable, "a", A, "a"), node(bare_cable, "b", B, "b") as b:
+        await trio.sleep(20)
+        bare_cable.plug_in("b", "10.88.0.2/24")
+        await b.wait_for(at(A, "10.88.0.1"), 20)
+
+
+async def test_who_stayed_on_another_network_is_forgotten(cable: Cable) -> None:
+    async with node(cable, "a", A, "a") as a, node(cable, "b", B, "b") as b:
+        await b.wait_for(at(A, "10.88.0.1"))
+        a.process.send_signal(signal.SIGSTOP)  # out of reach, without a goodbye
+        cable.on("b", "address", "delete", "10.88.0.2/24", "dev", "eth0")
+        cable.on("b", "address", "add", "10.99.0.2/24", "dev", "eth0")
+        await b.wait_for(lambda event: event == {"event": "gone", "fingerprint": A}, 40)
+        a.process.send_signal(signal.SIGCONT)
+        await b.wait_for(seen(A), 30)
 
 
 async def test_no_interface_at_all_is_survived(bare_cable: Cable) -> None:
