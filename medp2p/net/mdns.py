@@ -13,9 +13,8 @@ Source: RFC 6762, RFC 6763.
 
 import asyncio
 import errno
-import ipaddress
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -37,6 +36,7 @@ from zeroconf import (  # type: ignore[attr-defined]  # some names are left out 
 from zeroconf.asyncio import AsyncServiceBrowser
 
 from medp2p import limits
+from medp2p.net.beside import addresses_beside
 from medp2p.net.interfaces import Adapter, IpAddress
 
 T = TypeVar("T")
@@ -82,7 +82,7 @@ class Found:
 
 
 class _PerInterface(Zeroconf):
-    """Tells each interface only the addresses that belong to it.
+    """Tells each interface, and who asks there, only the addresses that belong to it.
 
     What Docker or a VPN has is of no use on the hospital's wire, and misleads where the same
     private range exists twice.
@@ -105,20 +105,9 @@ class _PerInterface(Zeroconf):
             super().async_send(out, addr, port, v6_flow_scope, transport)
             return
         for sender in [transport] if transport else list(self.engine.senders):
-            own = _addresses_beside(self.adapters, addr or str(sender.sock_name[0]))
+            near: tuple[Any, ...] = (addr, port, *v6_flow_scope) if addr else sender.sock_name
+            own = addresses_beside(self.adapters, str(near[0]), near[3] if len(near) == 4 else 0)
             super().async_send(_without(out, own), addr, port, v6_flow_scope, sender)
-
-
-def _addresses_beside(adapters: Iterable[Adapter], host: str) -> frozenset[bytes] | None:
-    """Return the addresses of the interface that has, or reaches, a host; None: all of them."""
-    address = ipaddress.ip_address(host.partition("%")[0])
-    for adapter in adapters:
-        if adapter.loopback:
-            continue
-        own = address in adapter.addresses
-        if own or (not address.is_link_local and any(address in n for n in adapter.networks)):
-            return frozenset(each.packed for each in adapter.addresses)
-    return None
 
 
 def _without(out: DNSOutgoing, own: frozenset[bytes] | None) -> DNSOutgoing:
