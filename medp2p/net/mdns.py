@@ -318,8 +318,10 @@ async def open_mdns(adapters: tuple[Adapter, ...]) -> AsyncIterator[Mdns]:
             token.run_sync_soon(deliver, change)
 
     def start() -> _PerInterface:
+        # It warns of each address that is not ready yet, with a traceback. It sets its level to
+        # WARNING itself when it is imported; any other one somebody has chosen.
         foreign = logging.getLogger("zeroconf")
-        if foreign.level == logging.NOTSET:  # it warns of each address that is not ready yet
+        if foreign.level in (logging.NOTSET, logging.WARNING):
             foreign.setLevel(logging.ERROR)
         try:
             zeroconf = _PerInterface(

@@ -4,6 +4,7 @@ tests/netns has the same between two network namespaces.
 """
 
 import ipaddress
+import logging
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -255,6 +256,7 @@ async def test_an_answer_to_one_asker_holds_addresses_of_its_wire(
         records = [record for record, _ in out.answers if isinstance(record, DNSAddress)]
         sent.append((addr, {str(ipaddress.ip_address(record.address)) for record in records}))
 
+    monkeypatch.setattr(Zeroconf, "async_send", keep)
     async with open_mdns(adapters()) as node:
         zeroconf = node._zeroconf
         zeroconf.adapters = ALL
@@ -268,11 +270,31 @@ async def test_an_answer_to_one_asker_holds_addresses_of_its_wire(
         answer = DNSOutgoing(RESPONSE)
         for record in info.dns_addresses():
             answer.add_answer_at_time(record, 0)
-        monkeypatch.setattr(Zeroconf, "async_send", keep)
+        sent.clear()
         zeroconf.async_send(answer, "::ffff:10.91.0.3", 5353, (0, 0))
         assert sent
         assert all(told == {"10.91.0.1", "fd00::1", "fe80::1"} for _, told in sent)
         sent.clear()
         zeroconf.async_send(answer, "fe80::9", 5353, (0, 3))
         assert all(told == {"10.92.0.1", "fe80::1"} for _, told in sent)
-        monkeypatch.undo()
+
+
+# --- its log --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("before", "after"), [("NOTSET", "ERROR"), ("WARNING", "ERROR")])
+async def test_what_the_library_warns_of_is_not_logged(
+    asked: list[DNSOutgoing], before: str, after: str
+) -> None:
+    """It warns, with a traceback, of each interface that does not carry anything just now."""
+    foreign = logging.getLogger("zeroconf")
+    level = foreign.level
+    try:
+        foreign.setLevel(before)
+        async with open_mdns(adapters()):
+            assert logging.getLevelName(foreign.level) == after
+        foreign.setLevel(logging.DEBUG)  # somebody who looks for an error
+        async with open_mdns(adapters()):
+            assert foreign.level == logging.DEBUG
+    finally:
+        foreign.setLevel(level)
