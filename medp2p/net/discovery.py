@@ -11,7 +11,7 @@ status, tries again, and stops nothing else.
 import itertools
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -22,6 +22,7 @@ from medp2p.net.guard import bug_text
 from medp2p.net.interfaces import Adapter, IpAddress, adapters, watch_addresses
 from medp2p.net.mdns import Change, Found, MdnsError, open_mdns
 from medp2p.net.sightings import (
+    EVERYWHERE,
     Gone,
     Lookups,
     Seen,
@@ -71,6 +72,7 @@ class Discovery:
         fingerprint: str,
         port: int,
         name: str,
+        listening: Collection[str] = EVERYWHERE,
         is_paired: Callable[[str], bool] = lambda fingerprint: False,
         on_moved: Callable[[], None] = lambda: None,
         open_node: OpenNode = open_mdns,
@@ -81,6 +83,7 @@ class Discovery:
             fingerprint: Ours.
             port: TCP port that peers dial.
             name: What we call ourselves.
+            listening: Addresses that the port is open on; no other one is announced.
             is_paired: Fingerprints that are never crowded out by others.
             on_moved: Called when our addresses have changed.
             open_node: What runs multicast DNS; for tests.
@@ -90,6 +93,7 @@ class Discovery:
         self._fingerprint = fingerprint
         self._port = port
         self._name = name
+        self._listening = listening
         self._is_paired = is_paired
         self._on_moved = on_moved
         self._open_node = open_node
@@ -97,7 +101,8 @@ class Discovery:
         self._stale = trio.Event()
         self._logged = ""
         self._heard = False
-        self._told: tuple[IpAddress, ...] = ()
+        self._told: tuple[IpAddress, ...] | None = None
+        self._networked = False
         self._seen: OrderedDict[str, OrderedDict[str, Seen]] = OrderedDict()
 
     def set_pairing_number(self, number: int | None) -> None:
@@ -146,7 +151,7 @@ class Discovery:
             self._logged = text
 
     async def _run_once(self, changes: trio.MemorySendChannel[Seen | Gone]) -> None:
-        self._heard, self._told = False, ()
+        self._heard, self._told = False, None
         found = await trio.to_thread.run_sync(adapters)
         lookups = Lookups(self._is_paired)
         async with self._open_node(found) as mdns, trio.open_nursery() as nursery:
@@ -159,14 +164,14 @@ class Discovery:
     async def _announce(self, mdns: Node, found: tuple[Adapter, ...]) -> None:
         for serial in itertools.count(1):
             self._stale = trio.Event()
-            addresses = worth_telling(found)
+            addresses = worth_telling(found, self._listening)
             # The serial makes each record a new one: zeroconf calls it no change when a record
             # comes back that it has held before.
             properties = {"v": str(PROTOCOL_HIGHEST), "name": self._name, "s": str(serial)}
             if self._number is not None:
                 properties["n"] = str(self._number)
             await mdns.announce(self._fingerprint, self._port, addresses, properties)
-            self._told = addresses
+            self._told, self._networked = addresses, any(not each.loopback for each in found)
             self._tell_status()
             self._logged = ""
             # Records heard within a second of each other count together (RFC 6762, 10.2): an
@@ -181,11 +186,14 @@ class Discovery:
 
     def _tell_status(self) -> None:
         """Say what works; our own announcement comes back to us where multicast does."""
-        if not self._told:
+        if self._told is None:
             return
-        self.working = self._heard
-        if all(address.is_loopback for address in self._told):
-            self.status = "announced on this machine only: no network interface is up"
+        self.working = self._heard and bool(self._told)
+        if not self._told:
+            self.status = "not announced: no interface has the address of `listen` now"
+        elif all(address.is_loopback for address in self._told):
+            why = "`listen` says so" if self._networked else "no network interface is up"
+            self.status = f"announced on this machine only: {why}"
         elif self._heard:
             self.status = f"announced with {len(self._told)} addresses"
         else:

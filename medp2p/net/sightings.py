@@ -3,7 +3,7 @@
 import ipaddress
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +16,8 @@ from medp2p.net.mdns import Found
 #: A fingerprint; the suffix is what a responder adds when the name is taken.
 _INSTANCE: Final = re.compile(r"([a-z2-7]{26})(?:-[0-9]{1,4})?\Z")
 _MAX_NUMBER: Final = 9999
+#: What is listened on where nothing else is said.
+EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +104,28 @@ class Lookups:
                 self._look_at(fingerprint, name)
 
 
-def worth_telling(found: Iterable[Adapter]) -> tuple[IpAddress, ...]:
-    """Return the addresses to announce; loopback only where there is nothing else."""
-    every = [address for adapter in found for address in adapter.addresses]
+def worth_telling(
+    found: Iterable[Adapter], listening: Collection[str] = EVERYWHERE
+) -> tuple[IpAddress, ...]:
+    """Return the addresses to announce; loopback only where there is nothing else.
+
+    Args:
+        found: Our interfaces.
+        listening: Addresses that are listened on; an unspecified one stands for all of its
+            kind. Whoever would dial another one would be refused.
+    """
+    bound = [_ip(host) for host in listening]
+    ours = [address for adapter in found for address in adapter.addresses]
+
+    def answers(address: IpAddress) -> bool:
+        return any(
+            address == each or (each.is_unspecified and each.version == address.version)
+            for each in bound
+        )
+
+    every = [each for each in ours or [ipaddress.IPv4Address("127.0.0.1")] if answers(each)]
     outside = [address for address in every if not address.is_loopback]
-    return tuple(outside or every or [ipaddress.IPv4Address("127.0.0.1")])
+    return tuple(outside or every)
 
 
 def parse_instance_untrusted(name: str) -> str | None:

@@ -1,16 +1,18 @@
 """Discovery keeps going, whatever multicast DNS does; tests/netns has the real thing."""
 
-from collections.abc import AsyncIterator, Sequence
+import ipaddress
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
 import trio
 import trio.testing
 
+from medp2p.net import discovery as discovery_module
 from medp2p.net.discovery import Discovery
 from medp2p.net.interfaces import Adapter, IpAddress
 from medp2p.net.mdns import Change, Found, MdnsError
-from medp2p.net.sightings import Gone, Seen
+from medp2p.net.sightings import EVERYWHERE, Gone, Seen
 
 A, B, C = "a" * 26, "b" * 26, "c" * 26
 
@@ -23,6 +25,7 @@ class Wire:
         self.failures: list[Exception] = []
         self.services: dict[str, Found] = {}
         self.announced: list[dict[str, str]] = []
+        self.told: list[tuple[str, ...]] = []
         self.broken = trio.Event()
         self._news = trio.lowlevel.ParkingLot()
         self._send, self.changes = trio.open_memory_channel[Change](100)
@@ -44,6 +47,7 @@ class Wire:
         self, name: str, port: int, addresses: Sequence[IpAddress], properties: dict[str, str]
     ) -> None:
         self.announced.append(properties)
+        self.told.append(tuple(map(str, addresses)))
         self._news.unpark_all()
 
     async def wait_announced(self, count: int) -> None:
@@ -65,10 +69,12 @@ def found(*hosts: str) -> Found:
 
 @asynccontextmanager
 async def running(
-    wire: Wire,
+    wire: Wire, listening: Collection[str] = EVERYWHERE
 ) -> AsyncIterator[tuple[Discovery, trio.MemoryReceiveChannel[Seen | Gone]]]:
     """Run a discovery on virtual time that jumps only after threads had theirs."""
-    discovery = Discovery(fingerprint=A, port=17820, name="a", open_node=wire.open_node)
+    discovery = Discovery(
+        fingerprint=A, port=17820, name="a", listening=listening, open_node=wire.open_node
+    )
     send, receive = trio.open_memory_channel[Seen | Gone](100)
     async with trio.open_nursery() as nursery:
         await nursery.start(discovery.run, send)
@@ -143,3 +149,32 @@ async def test_who_was_seen_before_a_failure_is_seen_anew(
         again = await changes.receive()
         assert isinstance(again, Seen)
         assert again.fingerprint == C
+
+
+@pytest.mark.parametrize(
+    ("listening", "told", "working", "status"),
+    [
+        ("127.0.0.1", ("127.0.0.1",), True, "announced on this machine only: `listen` says so"),
+        ("10.0.0.7", ("10.0.0.7",), True, "announced with 1 addresses"),
+        ("10.0.0.99", (), False, "not announced: no interface has the address of `listen` now"),
+    ],
+)
+async def test_only_where_it_listens_it_is_announced(
+    autojump_clock: trio.testing.MockClock,
+    wire: Wire,
+    monkeypatch: pytest.MonkeyPatch,
+    listening: str,
+    told: tuple[str, ...],
+    working: bool,
+    status: str,
+) -> None:
+    lo, eth = (
+        Adapter(name, tuple(map(ipaddress.ip_address, addresses)), ())
+        for name, addresses in (("lo", ["127.0.0.1"]), ("eth0", ["10.0.0.1", "10.0.0.7"]))
+    )
+    monkeypatch.setattr(discovery_module, "adapters", lambda: (eth, lo))
+    async with running(wire, [listening]) as (discovery, _):
+        await wire.wait_announced(1)
+        await trio.testing.wait_all_tasks_blocked()
+        assert wire.told == [told]
+        assert (discovery.working, discovery.status) == (working, status)

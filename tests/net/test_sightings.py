@@ -105,6 +105,34 @@ def test_loopback_is_told_only_where_there_is_nothing_else() -> None:
     assert worth_telling([]) == loopback.addresses
 
 
+@pytest.mark.parametrize(
+    ("listening", "told"),
+    [
+        (["0.0.0.0", "::"], ["10.0.0.1", "10.0.0.7", "fd00::1", "fe80::1"]),  # noqa: S104
+        (["0.0.0.0"], ["10.0.0.1", "10.0.0.7"]),  # noqa: S104 - no IPv6 here
+        (["10.0.0.7"], ["10.0.0.7"]),
+        (["fe80::1%eth0"], ["fe80::1"]),
+        (["127.0.0.1"], ["127.0.0.1"]),
+        (["10.0.0.99"], []),
+    ],
+)
+def test_only_what_is_listened_on_is_told(listening: list[str], told: list[str]) -> None:
+    found = [
+        Adapter("lo", tuple(map(ipaddress.ip_address, ["127.0.0.1", "::1"])), ()),
+        Adapter(
+            "eth0",
+            tuple(map(ipaddress.ip_address, ["10.0.0.1", "10.0.0.7", "fd00::1", "fe80::1"])),
+            (),
+        ),
+    ]
+    assert [str(address) for address in worth_telling(found, listening)] == told
+
+
+def test_an_address_that_is_not_there_is_not_told() -> None:
+    """Nor loopback in its place, on which nothing listens either."""
+    assert worth_telling([], ["10.0.0.7"]) == ()
+
+
 # --- floods ---------------------------------------------------------------------------------
 
 

@@ -26,12 +26,13 @@ class Ward(Workstation):
     """A workstation whose daemon lives in a namespace and uses mDNS."""
 
     namespace: str = ""
+    words: tuple[str, ...] = ()
 
     def launch(self) -> "subprocess.Popen[bytes]":
         inside = ["ip", "netns", "exec", self.namespace]
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                [*inside, *COMMAND, "daemon"],
+                [*inside, *COMMAND, "daemon", *self.words],
                 env=environment(self.home),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -105,6 +106,24 @@ def test_paired_by_mdns_moved_and_cut_off_it_delivers(
     a.wait_state("outbox", sent, "sealed", seconds=120)
     b.cli("inbox", "release", sent, "--to", tmp_path / "out").ok()
     assert (tmp_path / "out" / sent[:8] / "scan.bin").read_bytes() == source.read_bytes()
+
+
+def test_only_where_a_daemon_listens_it_is_announced(
+    cable: Cable, wards: tuple[Ward, Ward]
+) -> None:
+    a, b = wards
+    b.stop()
+    cable.on("b", "address", "add", "10.88.0.9/24", "dev", "eth0")
+    b.words = ("--listen", "10.88.0.2:17820")
+    b.start()
+    seen = wait_until(lambda: [row for row in a.cli("nearby").document if row["name"] == "ward-b"])
+    assert [row["addresses"] for row in seen] == [["10.88.0.2:17820"]]
+    b.stop()
+    wait_until(lambda: not a.cli("nearby").document)
+    b.words = ("--listen", "127.0.0.1:17820")
+    b.start()
+    wait_until(lambda: "this machine only: `listen` says so" in str(b.cli("doctor").document))
+    assert a.cli("nearby").document == []
 
 
 def test_a_slow_cable_carries_compressed_chunks(
