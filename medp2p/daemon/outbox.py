@@ -10,6 +10,7 @@ import trio
 
 from medp2p import limits
 from medp2p.daemon import undoing
+from medp2p.daemon.absence import Absence
 from medp2p.daemon.live import Bell
 from medp2p.daemon.sending import Sending
 from medp2p.daemon.sessions import Session, Sessions, jitter
@@ -53,6 +54,7 @@ class Courier:
         self._failures = 0
         self._rest_until = 0.0
         self._away = False
+        self._absence = Absence()
         self._dialling: trio.CancelScope | None = None
         self._dialling_since = 0.0
 
@@ -162,7 +164,7 @@ class Courier:
         try:
             session = await self._open(peer, "transfer", row.id)
         except MedP2PError as error:
-            log.info("%s: peer not reached for %s: %s", peer.name, row.id, error.code)
+            self._absence.note(peer.name, row.id, error)
             self._away = isinstance(error, UnreachableError)
             await self._mark_waiting(error)
             self._note(False, busy=True)
@@ -266,6 +268,8 @@ class Courier:
         with trio.CancelScope() as self._dialling:
             session = await self._sessions.open(peer, kind, transfer)
         self._dialling = None
+        if session is not None:
+            self._absence.over(peer.name)
         return session
 
 
