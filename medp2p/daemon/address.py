@@ -8,13 +8,18 @@ from medp2p.errors import UsageError
 
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?\Z")
 _ZONE = re.compile(r"[A-Za-z0-9_.-]{1,32}\Z")
+#: Each interface has this network.
+_LINK_LOCAL = ipaddress.IPv6Network("fe80::/10")
+#: A number behind "%" is that of an interface; before a name "25" is what URLs write for "%".
+_URL_ZONE = re.compile(r"%25(?=[A-Za-z_])")
 
 
 def parse_address(text: str) -> tuple[str, int]:
     """Return host and port of a peer's address.
 
     Args:
-        text: `10.0.0.5:17820`, `[fe80::1%eth0]:17820`, `reader.example`, `fd00::5`.
+        text: `10.0.0.5:17820`, `[fe80::1%eth0]:17820`, `reader.example`, `fd00::5`. A
+            link-local address names the interface; `%25eth0`, as in a URL, is the same.
 
     Returns:
         The host without brackets, and a port of 1 to 65535; DEFAULT_PORT when there is none.
@@ -56,6 +61,8 @@ def format_address(host: str | None, port: int) -> str:
 
 
 def _split(text: str) -> tuple[str, str | None]:
+    """Return host and port as written; in the host the "%25" of a URL as "%"."""
+    text = _URL_ZONE.sub("%", text)
     if text.startswith("["):
         host, closed, rest = text[1:].partition("]")
         if not closed or (rest and not rest.startswith(":")):
@@ -82,9 +89,14 @@ def _check_host(host: str, text: str) -> None:
         if percent and not _ZONE.match(zone):
             raise UsageError(f"not an address: {text!r}")
         try:
-            ipaddress.IPv6Address(bare)
+            address = ipaddress.IPv6Address(bare)
         except ValueError:
             raise UsageError(f"not an IPv6 address: {text!r}") from None
+        if address in _LINK_LOCAL and not percent:
+            raise UsageError(
+                f"a link-local address without its interface: {text!r}",
+                hint=f"write which interface of this machine leads there: [{bare}%eth0]:PORT",
+            )
     elif re.fullmatch(r"[0-9.]+", host):
         try:
             ipaddress.IPv4Address(host)

@@ -2,7 +2,6 @@
 
 import trio
 
-from medp2p.daemon.address import parse_listen
 from medp2p.daemon.outbox import Outbox
 from medp2p.daemon.pairing import PairingDesk
 from medp2p.daemon.station import Station
@@ -18,7 +17,7 @@ async def run_discovery(station: Station, outbox: Outbox, pairing: PairingDesk) 
         fingerprint=fingerprint_text(station.keys.noise_public),
         port=station.port,
         name=station.config.name,
-        listening=[parse_listen(address)[0] or "" for address in station.addresses],
+        listening=[text.rpartition(":")[0].strip("[]") for text in station.addresses],
         is_paired=lambda shown: shown in _fingerprints(station).values(),
         on_moved=outbox.wake,
     )

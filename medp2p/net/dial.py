@@ -75,7 +75,13 @@ class TcpRoute:
 
     async def __call__(self) -> ByteStream:
         """See Route."""
-        stream = SocketByteStream(await trio.open_tcp_stream(self.host, self.port))
+        try:
+            stream = SocketByteStream(await trio.open_tcp_stream(self.host, self.port))
+        except socket.gaierror as error:
+            _, zoned, zone = self.host.partition("%")
+            if zoned:
+                raise UnreachableError(f"there is no network interface {zone!r}") from error
+            raise
         if _is_self(stream, self.own_ports):
             await stream.aclose()
             raise UnreachableError("that is this workstation itself")

@@ -10,7 +10,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Protocol
 
 import trio
@@ -77,6 +77,22 @@ def plain_host(host: str) -> str:
     return mapped if "." in mapped else host
 
 
+def place_of(name: Sequence[str | int]) -> tuple[str, int]:
+    """Return host and port of a socket's name; link-local with its zone, or it leads nowhere.
+
+    Args:
+        name: As ``getsockname`` and ``getpeername`` return it, where the zone is a number apart.
+    """
+    host, port = str(name[0]), int(name[1])
+    scope = int(name[3]) if len(name) == 4 else 0
+    if not scope or "%" in host:
+        return host, port
+    try:
+        return f"{host}%{socket.if_indextoname(scope)}", port
+    except OSError:  # it has gone meanwhile
+        return f"{host}%{scope}", port
+
+
 class SocketByteStream:
     """A TCP socket, driven for bulk: as many system calls as make progress, then one wait.
 
@@ -99,8 +115,8 @@ class SocketByteStream:
                 socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, limits.NOTSENT_BYTES
             )
         try:
-            self.local = self._socket.getsockname()[:2]
-            self.remote = self._socket.getpeername()[:2]
+            self.local = place_of(self._socket.getsockname())
+            self.remote = place_of(self._socket.getpeername())
         except OSError:  # already reset by the other side; the first call will say so
             self.local = self.remote = ("?", 0)
 

@@ -15,9 +15,15 @@ import trio.testing
 from trio.testing import MockClock
 
 from medp2p import limits
-from medp2p.errors import HandshakeError, LinkLostError, LocalProtocolError, VersionError
+from medp2p.errors import (
+    HandshakeError,
+    LinkLostError,
+    LocalProtocolError,
+    UnreachableError,
+    VersionError,
+)
 from medp2p.net import handshake
-from medp2p.net.dial import DialError, Route, _is_self, _why, dial, dial_pairing, tcp_route
+from medp2p.net.dial import DialError, Route, _is_self, _why, connect, dial, dial_pairing, tcp_route
 from medp2p.net.handshake import Identity
 from medp2p.net.link import Link, ReceivedChunk, open_link
 from medp2p.net.listen import open_listeners, serve
@@ -476,3 +482,8 @@ async def test_one_socket_that_meets_itself_is_recognised() -> None:
 def test_what_the_system_said_is_told(error: Exception, text: str) -> None:
     assert text in _why(error)
     assert "[errno" not in _why(error).lower()
+
+
+async def test_an_interface_that_is_not_there_is_no_name() -> None:
+    with pytest.raises(UnreachableError, match="no network interface 'no-such0'"):
+        await connect(tcp_route("fe80::1%no-such0", 1))

@@ -14,6 +14,7 @@ from medp2p.errors import LinkLostError
 from medp2p.net.stream import (
     ByteStream,
     SocketByteStream,
+    place_of,
     plain_host,
     receive_exactly,
     send_all,
@@ -139,3 +140,20 @@ async def test_addresses_are_as_people_type_them() -> None:
     assert plain_host("::ffff:10.0.0.2") == "10.0.0.2"
     assert plain_host("fe80::1%eth0") == "fe80::1%eth0"
     assert plain_host("::ffff:a") == "::ffff:a"
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        (("10.0.0.1", 5), ("10.0.0.1", 5)),
+        (("fd00::1", 5, 0, 0), ("fd00::1", 5)),
+        (("fe80::1", 5, 0, 1), (f"fe80::1%{socket.if_indextoname(1)}", 5)),
+        (("fe80::1", 5, 0, 999_999), ("fe80::1%999999", 5)),
+        (("fe80::1%eth0", 5, 0, 1), ("fe80::1%eth0", 5)),
+    ],
+)
+def test_a_link_local_address_keeps_its_interface(
+    name: tuple[str | int, ...], place: tuple[str, int]
+) -> None:
+    """Without it who called from there could never be called back."""
+    assert place_of(name) == place

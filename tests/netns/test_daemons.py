@@ -126,6 +126,40 @@ def test_only_where_a_daemon_listens_it_is_announced(
     assert a.cli("nearby").document == []
 
 
+def test_a_caller_on_a_link_local_address_is_called_back(
+    cable: Cable, wards: tuple[Ward, Ward], tmp_path: Path
+) -> None:
+    """Nothing else tells where it is."""
+    a, b = wards
+    for side, ward in zip("ab", wards, strict=True):
+        ward.stop()
+        cable.on(side, "address", "flush", "dev", "eth0", "scope", "global")
+        ward.words = ("--no-mdns",)
+        ward.start()
+    host = link_local(cable, "b")
+    refused = a.cli(
+        "peers", "add", "x", b.cli("id").document["peer_id"], "--address", f"[{host}]:1"
+    )
+    assert refused.code == 2
+    assert "%" in refused.document["error"]["hint"]
+    introduce(a, b, address=f"[{host}%eth0]:17820")
+    b.cli("peers", "add", a.name, a.cli("id").ok().document["peer_id"]).ok()
+    b.cli("peers", "set", a.name, "accept=auto", "confirm=none").ok()
+    source = tmp_path / "x.bin"
+    source.write_bytes(b"x")
+    there = a.send("ward-b", "--no-patient-data", source)
+    a.wait_state("outbox", there, "sealed")
+    back = b.send("ward-a", "--no-patient-data", source)
+    b.wait_state("outbox", back, "sealed")
+
+
+def link_local(cable: Cable, side: str) -> str:
+    """Return the link-local address of one end of the cable."""
+    words = [cable.ip, "-n", cable.names[side], "-json", "address", "show", "dev", "eth0"]
+    shown = json.loads(subprocess.run(words, check=True, capture_output=True).stdout)
+    return str(next(a["local"] for a in shown[0]["addr_info"] if a["scope"] == "link"))
+
+
 def test_a_slow_cable_carries_compressed_chunks(
     cable: Cable, wards: tuple[Ward, Ward], tmp_path: Path
 ) -> None:

@@ -15,6 +15,10 @@ from medp2p.errors import UsageError
         ("[fd00::5]", "fd00::5", 17820),
         ("fd00::5", "fd00::5", 17820),
         ("[fe80::1%eth0]:99", "fe80::1%eth0", 99),
+        ("fe80::1%eth0", "fe80::1%eth0", 17820),
+        ("[fe80::1%25eth0]:99", "fe80::1%eth0", 99),  # as in a URL
+        ("[fe80::1%25]:99", "fe80::1%25", 99),  # by its number
+        ("[fe80::1%251]:99", "fe80::1%251", 99),
     ],
 )
 def test_address(text: str, host: str, port: int) -> None:
@@ -48,6 +52,15 @@ def test_no_address(text: str) -> None:
         parse_address(text)
 
 
+@pytest.mark.parametrize("text", ["[fe80::1]:17820", "fe80::1", "[FE90::1]:1", "[febf::1]:1"])
+def test_a_link_local_address_needs_its_interface(text: str) -> None:
+    """Each interface has that network: without its name nothing can be reached, ever."""
+    for parse in (parse_address, parse_listen):
+        with pytest.raises(UsageError, match="without its interface") as why:
+            parse(text)
+        assert "%" in str(why.value.hint)
+
+
 @pytest.mark.parametrize(
     ("text", "host", "port"),
     [
@@ -56,6 +69,7 @@ def test_no_address(text: str) -> None:
         ("127.0.0.1:0", "127.0.0.1", 0),
         ("127.0.0.1", "127.0.0.1", 17820),
         ("[::1]:5", "::1", 5),
+        ("[fe80::1%25eth0]:5", "fe80::1%eth0", 5),
     ],
 )
 def test_listen(text: str, host: str | None, port: int) -> None:
