@@ -80,19 +80,19 @@ class PairingDesk:
         station: Station,
         nursery: trio.Nursery,
         *,
-        route_to: Callable[[str, int], Route] = tcp_route,
+        route_to: Callable[[str, int], Route] | None = None,
     ) -> None:
         """Make a desk with nothing open.
 
         Args:
             station: Whose keys, book and ledger are used.
             nursery: Lives as long as the desk; runs the clock of an open pairing.
-            route_to: Way to an address that somebody named or mDNS shows.
+            route_to: Way to an address that somebody named or mDNS shows; None: over TCP.
         """
         self.on_number: Callable[[int | None], None] = lambda number: None
         self._station = station
         self._spawn = nursery.start_soon
-        self._route_to = route_to
+        self._route_to = route_to or self._tcp_route
         self._waiting: _Waiting | None = None
         self._outcome: Json = {"state": "closed", "text": "no pairing was open", "peer": None}
         self._burnt: dict[bytes, None] = {}
@@ -285,6 +285,10 @@ class PairingDesk:
             raise PairingError("mDNS is switched off here", hint="name the address: --at ADDR:PORT")
         places, fingerprint = await find_waiting(self._station.book, number)
         return await reach([self._route_to(*place) for place in places], identity, fingerprint)
+
+    def _tcp_route(self, host: str, port: int) -> Route:
+        """Return a way that knows our own address: while no pairing is open here it is silent."""
+        return tcp_route(host, port, own_ports=frozenset(self._station.book.own_ports))
 
     async def _prove(
         self,

@@ -4,6 +4,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ from medp2p.net import handshake
 from medp2p.net.dial import Identity, Route, dial_pairing
 from medp2p.net.handshake import PairingChannel
 from medp2p.net.link import Link, open_link
-from medp2p.net.listen import ListenStats, serve
+from medp2p.net.listen import ListenStats, open_listeners, serve
 from medp2p.net.stream import ByteStream
 from medp2p.proto.messages import (
     Message,
@@ -496,6 +497,37 @@ async def test_a_workstation_does_not_pair_with_itself(tmp_path: Path) -> None:
         with pytest.raises(PairingError):
             await a.desk.join(ANNA, a.code(), ADDRESS)
         assert not a.pins()
+
+
+async def test_our_own_address_is_recognised_while_no_pairing_is_open_here(tmp_path: Path) -> None:
+    """What does not pair is silent: it took seconds, and was called something else."""
+    async with network(tmp_path) as (_, a, _b):
+        station = a.station
+        async with trio.open_nursery() as nursery:
+            desk = PairingDesk(station, nursery)
+            listeners = await open_listeners("127.0.0.1", 0)
+            port = listeners[0].socket.getsockname()[1]
+            station.book.own_ports = {port}
+            nursery.start_soon(
+                partial(
+                    serve,
+                    listeners,
+                    identity=a.identity,
+                    is_pinned=lambda key: False,
+                    make_hello=station.answer,
+                    on_session=_no_session,
+                    on_pairing=desk.waiter,
+                    pairing_open=desk.is_open,
+                )
+            )
+            code = "-".join(["7", *words()[:2]])
+            for _ in range(2):
+                start = trio.current_time()
+                with pytest.raises(PairingError, match="is this workstation itself"):
+                    await desk.join(ANNA, code, f"127.0.0.1:{port}")
+                assert trio.current_time() - start < 1
+                await desk.open(ANNA)
+            nursery.cancel_scope.cancel()
 
 
 async def test_the_code_expires(tmp_path: Path, mock_clock: MockClock) -> None:
