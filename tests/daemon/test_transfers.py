@@ -377,14 +377,17 @@ async def test_stat_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         routine = [await a.send("b", study) for _ in range(3)]
         urgent = await a.send("b", study, priority="stat")
         dial = a.sessions.open
+        tried: list[str | None] = []
         reached: list[str | None] = []
 
         async def noted(peer: PeerRow, kind: str, transfer: str | None) -> Session:
+            tried.append(transfer)
             session = await dial(peer, kind, transfer)
             reached.append(transfer)
             return session
 
         monkeypatch.setattr(a.sessions, "open", noted)
+        await until(lambda: urgent in tried)  # no dial is under way that began before it was there
         await it.start(b)
         for transfer in (urgent, *routine):
             await a.until(transfer, State.SEALED)
