@@ -128,6 +128,10 @@ RULE = Actor(os_user=None, via="rule")
 PEER = Actor(os_user=None, via="peer")
 
 
+#: Why images go to somebody outside.
+PURPOSES = ("treatment", "second-opinion", "legal", "patient-request", "research", "other")
+
+
 @dataclass(frozen=True, slots=True)
 class Reason:
     """Why a transfer waits, is paused or held.

@@ -12,9 +12,9 @@ from medp2p.cli.label import finding_lines, label_lines, patient_line
 from medp2p.cli.session import Session, ask_for, read_line
 from medp2p.cli.show import Json, count, fields, peer_title, safe, verified
 from medp2p.errors import CheckRefusedError
+from medp2p.model import PURPOSES
 from medp2p.text import format_bytes
 
-PURPOSES = ("treatment", "second-opinion", "legal", "patient-request", "research", "other")
 #: Skipped entries that are named before the question; the rest is counted.
 _SKIPPED_SHOWN = 10
 #: A column of the screen is not narrower.

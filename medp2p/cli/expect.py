@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from medp2p import limits
-from medp2p.cli.confirm import PURPOSES
 from medp2p.cli.show import Json
 from medp2p.errors import UsageError
+from medp2p.model import PURPOSES
 
 _F = Callable[..., Any]
 

@@ -26,10 +26,10 @@ from medp2p.dicom.facts import Patient, Study
 from medp2p.dicom.finding import files_of
 from medp2p.dicom.label import Label
 from medp2p.errors import CheckRefusedError, UsageError
+from medp2p.model import PURPOSES
 
 #: How a send was confirmed, for the audit log.
 Manner = Literal["expect", "typed", "none", "yes"]
-PURPOSES = ("treatment", "second-opinion", "legal", "patient-request", "research", "other")
 
 
 class Confirmation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -40,7 +40,7 @@ from medp2p.model import RULE
 from medp2p.net.dial import Identity
 from medp2p.net.guard import bug_text
 from medp2p.net.listen import open_listeners, serve
-from medp2p.net.stream import format_address
+from medp2p.net.stream import format_address, place_of
 from medp2p.proto.messages import PROTOCOL_LOWEST
 from medp2p.vault.durable import Files
 from medp2p.vault.keyfiles import Keys
@@ -121,7 +121,7 @@ def _station(
 async def _run(station: Station, services: Sequence[Service]) -> None:
     """Start everything, wait for a signal, park everything."""
     listeners = await open_listeners(*station.config.listen)
-    names = [listener.socket.getsockname()[:2] for listener in listeners]
+    names = [place_of(listener.socket.getsockname()) for listener in listeners]
     station.addresses = [format_address(*name) for name in names]
     station.port = names[0][1]
     station.book.own_ports = {station.port}

@@ -1,5 +1,6 @@
 """The files of the page fit together, are in the package, and load nothing from elsewhere."""
 
+import json
 import re
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from medp2p.control.page.files import load_shell, load_static, package_files
 from medp2p.errors import ControlError
+from medp2p.model import PURPOSES
 
 STATIC = load_static(package_files())
 SHELL = load_shell(package_files()).content.decode()
@@ -61,6 +63,11 @@ def test_styles_load_nothing_from_elsewhere(name: str) -> None:
     loaded = re.findall(r"url\(\s*[\"']?([^\"')]+)|@import\s+[\"']([^\"']+)", text(name))
     for address in ("".join(pair) for pair in loaded):
         assert address.removeprefix("/static/").removeprefix("./") in STATIC, address
+
+
+def test_the_page_offers_the_purposes_that_the_daemon_takes() -> None:
+    (offered,) = re.findall(r"^const PURPOSES = (\[.*\]);$", text("confirm.js"), re.MULTILINE)
+    assert tuple(json.loads(offered)) == PURPOSES
 
 
 def test_no_file_names_another_place() -> None:
