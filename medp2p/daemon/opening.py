@@ -218,10 +218,14 @@ async def _carry_out(station: Station, found: Sealed, plan: Plan) -> releasing.R
     try:
         await station.touch(row.id)
         done = await trio.to_thread.run_sync(run, limiter=station.whole_limiter)
-    except BaseException as error:
-        if await _noted(station, row, partial(undo, error)) and isinstance(error, MedP2PError):
+    except MedP2PError as error:
+        if await _noted(station, row, partial(undo, error)):
             text = f"{error.text}; but its folder is there, and it counts as released"
             raise ReleaseError(text) from error
+        raise
+    except BaseException as error:
+        with trio.move_on_after(limits.SEND_SECONDS, shield=True):
+            await _noted(station, row, partial(undo, error))
         raise
     if not await _noted(station, row, partial(note, done)):
         raise StoreError(
