@@ -21,6 +21,7 @@ const KINDS = {
   "pairing-guesses": ["wrong pairing codes", "Somebody may have guessed. Pair again, and tell the code by voice."],
   "clock-behind": ["clock", "Set the clock of this workstation right, then acknowledge."],
   "set-back": ["set back", "The other side has lost what it had told before: a restored backup, or a copy."],
+  "too-many-facts": ["too many statements", "The other side says more about one transfer than can be true. Call there: its program may be broken, or somebody else's."],
   "refused-handshake": ["refused handshake", "Nothing was let in. If somebody was to be paired, pair; if nobody was, tell those who run the network."],
 };
 
