@@ -389,6 +389,7 @@ async def test_stat_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr(a.sessions, "open", noted)
         await until(lambda: urgent in tried)  # no dial is under way that began before it was there
         await it.start(b)
+        a.station.call_peer(b.key)  # at once, whatever pause it has come to
         for transfer in (urgent, *routine):
             await a.until(transfer, State.SEALED)
         assert next(filter(None, reached)) == urgent

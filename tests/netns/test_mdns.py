@@ -220,7 +220,7 @@ async def test_network_that_comes_late_shows_who_is_there(bare_cable: Cable) -> 
     bare_cable.plug_in("b")
     bare_cable.plug_in("a", "10.88.0.1/24")
     async with node(bare_cable, "a", A, "a"), node(bare_cable, "b", B, "b") as b:
-        await trio.sleep(20)
+        await trio.sleep(15)
         bare_cable.plug_in("b", "10.88.0.2/24")
         await b.wait_for(at(A, "10.88.0.1"), 20)
 
