@@ -381,13 +381,15 @@ async def test_stat_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         reached: list[str | None] = []
 
         async def noted(peer: PeerRow, kind: str, transfer: str | None) -> Session:
-            tried.append(transfer)
-            session = await dial(peer, kind, transfer)
+            try:
+                session = await dial(peer, kind, transfer)
+            finally:
+                tried.append(transfer)
             reached.append(transfer)
             return session
 
         monkeypatch.setattr(a.sessions, "open", noted)
-        await until(lambda: urgent in tried)  # no dial is under way that began before it was there
+        await until(lambda: urgent in tried)  # no dial is under way
         await it.start(b)
         a.station.call_peer(b.key)  # at once, whatever pause it has come to
         for transfer in (urgent, *routine):
