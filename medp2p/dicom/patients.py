@@ -169,6 +169,8 @@ class _Folders:
         What was selected beside a folder says nothing: a path begins with the name of what was
         selected.
         """
+        if not self._paths:
+            return None
         mine = _sortable(path)
         at = bisect_left(self._paths, mine)
         near = self._paths[max(0, at - 1) : at + 1]
