@@ -69,7 +69,7 @@ def audit_verify(session: Session, kept: str | None) -> None:
         raise AuditError(f"the log is broken: {safe(found['text'])}")
     if before is not None:
         after = str(before["count"] - 1)
-        rows = session.client.get("audit", limit="1", after=after) if before["count"] else []
+        rows = session.client.get("audit", limit="1", after=after)
         if [row["hash"] for row in rows] != [before["head"]]:
             raise AuditError(
                 f"the log does not begin with the {count(before['count'], 'record')} of the export",
@@ -100,9 +100,12 @@ def _followed(file: str) -> Json:
 
     try:
         with open(file, encoding="ascii", errors="replace") as lines:
-            return check_export(lines)
+            found = check_export(lines)
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}") from error
+    if not found["count"]:
+        raise UsageError(f"{file}: no record is in it")
+    return found
 
 
 @audit.command("export")

@@ -198,6 +198,8 @@ def test_an_export_is_verified_without_a_daemon(exported: Path, tmp_path: Path) 
     assert done.code == 6
     assert "record 2 was changed" in done.err
     assert elsewhere("audit", "verify-export", str(tmp_path / "none")).code == 2
+    exported.write_text("")
+    assert elsewhere("audit", "verify-export", str(exported)).code == 2
 
 
 def test_a_log_is_compared_with_an_earlier_export(
