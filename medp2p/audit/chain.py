@@ -60,7 +60,7 @@ def encode_record(fields: Mapping[str, object], sealed: bytes | None = None) -> 
         raise AuditError(f"the field {SEALED_FIELD} of an audit record is set by the chain")
     if sealed is not None:
         whole[SEALED_FIELD] = hashlib.sha256(sealed).hexdigest()
-    return _encode(whole)
+    return canonical(whole)
 
 
 def decode_record(record: bytes) -> dict[str, object]:
@@ -73,7 +73,7 @@ def decode_record(record: bytes) -> dict[str, object]:
         fields = json.loads(record)
     except (ValueError, RecursionError) as error:
         raise AuditError("an audit record is not JSON") from error
-    if not isinstance(fields, dict) or _encode(fields) != record:
+    if not isinstance(fields, dict) or canonical(fields) != record:
         raise AuditError("an audit record is not in canonical form")
     return fields
 
@@ -125,7 +125,12 @@ def verify(
     )
 
 
-def _encode(fields: Mapping[str, object]) -> bytes:
+def canonical(fields: Mapping[str, object]) -> bytes:
+    """Return JSON values as a record has them: keys sorted, ASCII, no blanks.
+
+    Raises:
+        AuditError: A value is not JSON.
+    """
     try:
         text = json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:

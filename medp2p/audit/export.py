@@ -12,7 +12,7 @@ import base64
 import json
 from collections.abc import Iterable, Iterator
 
-from medp2p.audit.chain import decode_record
+from medp2p.audit.chain import canonical, decode_record
 from medp2p.errors import AuditError
 
 #: What a line has beside the fields of its record.
@@ -46,7 +46,14 @@ def read_lines(lines: Iterable[str]) -> Iterator[tuple[int, bytes, None, bytes]]
         try:
             line = json.loads(text)
             yield int(line["seq"]), _record(line), None, bytes.fromhex(line["hash"])
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (
+            ValueError,
+            TypeError,
+            KeyError,
+            AttributeError,
+            RecursionError,
+            AuditError,
+        ) as error:
             raise AuditError(f"line {number} is not a line of an audit export") from error
 
 
@@ -54,4 +61,4 @@ def _record(line: dict[str, object]) -> bytes:
     if "record_b64" in line:
         return base64.b64decode(str(line["record_b64"]), validate=True)
     fields = {key: value for key, value in line.items() if key not in _BESIDE}
-    return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode("ascii")
+    return canonical(fields)

@@ -8,7 +8,7 @@ import click
 from medp2p.cli import again, pictures, recalls, releases
 from medp2p.cli.completion import transfer_ids
 from medp2p.cli.label import label_text
-from medp2p.cli.session import Session, hinting, home_option, json_option, verb
+from medp2p.cli.session import Session, home_option, json_option, verb
 from medp2p.cli.show import entries, safe, transfer_fields, transfer_list
 
 _ID = click.argument("transfer", metavar="ID", shell_complete=transfer_ids)
@@ -124,8 +124,7 @@ def inbox_decline(session: Session, transfer: str, reason: str) -> None:
 @verb
 def inbox_verify(session: Session, transfer: str) -> None:
     """Read a sealed transfer again and authenticate all of it."""
-    with hinting(session, transfer):
-        _act(session, transfer, "verify", "whole:")
+    _act(session, transfer, "verify", "whole:")
 
 
 @inbox.command("discard")

@@ -9,7 +9,7 @@ import click
 
 from medp2p.cli.completion import transfer_ids
 from medp2p.cli.paths import clear_place, write_new
-from medp2p.cli.session import Session, hinting, verb
+from medp2p.cli.session import Session, verb
 from medp2p.cli.show import Json, columns, safe
 from medp2p.errors import OutputError, UsageError
 from medp2p.model import short_id
@@ -40,8 +40,7 @@ def inbox_preview(
     folder = clear_place(session, folder)
     _make_folder(folder)
     body: dict[str, Any] = {"series": list(series)} if series else {}
-    with hinting(session, transfer):
-        told = session.client.act("transfers", transfer, "previews", body=body)
+    told = session.client.act("transfers", transfer, "previews", body=body)
     row = session.client.get("transfers", transfer, direction="in")
     shown = [
         _written(folder, short_id(row["id"]), number, one)

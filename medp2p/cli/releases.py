@@ -9,7 +9,7 @@ from medp2p.cli.completion import transfer_ids
 from medp2p.cli.expect import expectations_of
 from medp2p.cli.label import label_text
 from medp2p.cli.paths import absolute_target, expanded
-from medp2p.cli.session import Session, hinting, home_option, json_option, verb
+from medp2p.cli.session import Session, home_option, json_option, verb
 from medp2p.cli.show import Json, columns, safe, when
 from medp2p.control.client import to_b64
 from medp2p.errors import UsageError
@@ -109,8 +109,7 @@ def inbox_release(
     if time is not None:
         body["for_seconds"] = seconds_of(time)
     try:
-        with hinting(session, transfer):
-            row = session.client.act("transfers", transfer, "release", body=body)
+        row = session.client.act("transfers", transfer, "release", body=body)
     except KeyboardInterrupt:
         name = short_id(safe(transfer))
         session.note(f"\nwhat has begun goes on; `medp2p inbox show {name}` says how it ended")

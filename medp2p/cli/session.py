@@ -6,8 +6,7 @@ Results go to stdout, as text for people or as JSON; everything else goes to std
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cached_property, wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
@@ -16,8 +15,7 @@ import click
 
 from medp2p.control.client import Client
 from medp2p.control.place import SOCKET, home_path
-from medp2p.errors import CheckRefusedError, ConflictError
-from medp2p.model import short_id
+from medp2p.errors import CheckRefusedError
 from medp2p.text import escape_text
 
 P = ParamSpec("P")
@@ -63,21 +61,6 @@ class Session:
     def note(self, text: str) -> None:
         """Print a remark on stderr."""
         click.echo(text, err=True)
-
-
-@contextmanager
-def hinting(session: Session, transfer: str) -> Iterator[None]:
-    """Say what comes first where an act on an incoming transfer needs it sealed, and it is not."""
-    try:
-        yield
-    except ConflictError as error:
-        if error.hint is None:
-            row = session.client.get("transfers", transfer, direction="in")
-            if row["state"] == "offered":
-                error.hint = f"accept it first: medp2p inbox accept {short_id(str(row['id']))}"
-            elif row["state"] in ("accepted", "receiving", "paused"):
-                error.hint = "wait until all of it has come: `medp2p inbox`"
-        raise
 
 
 def on_terminal() -> bool:

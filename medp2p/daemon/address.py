@@ -8,8 +8,6 @@ from medp2p.errors import UsageError
 
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?\Z")
 _ZONE = re.compile(r"[A-Za-z0-9_.-]{1,32}\Z")
-#: Each interface has this network.
-_LINK_LOCAL = ipaddress.IPv6Network("fe80::/10")
 #: A number behind "%" is that of an interface; before a name "25" is what URLs write for "%".
 _URL_ZONE = re.compile(r"%25(?=[A-Za-z_])")
 
@@ -92,7 +90,7 @@ def _check_host(host: str, text: str) -> None:
             address = ipaddress.IPv6Address(bare)
         except ValueError:
             raise UsageError(f"not an IPv6 address: {text!r}") from None
-        if address in _LINK_LOCAL and not percent:
+        if address.is_link_local and not percent:
             raise UsageError(
                 f"a link-local address without its interface: {text!r}",
                 hint=f"write which interface of this machine leads there: [{bare}%eth0]:PORT",

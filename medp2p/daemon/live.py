@@ -169,11 +169,7 @@ class Board:
         """Note that a moving transfer has moved; the ticker tells it on."""
         self._moved.add(transfer)
 
-    @property
-    def moved(self) -> set[str]:
-        """Transfers that have moved, or have just stopped; the ticker empties it."""
-        return self._moved | {one for one, live in self.live.items() if live.has_just_stopped()}
-
-    @moved.setter
-    def moved(self, transfers: set[str]) -> None:
-        self._moved = transfers
+    def take_moved(self) -> set[str]:
+        """Return the transfers that have moved since the last call, or have just stopped."""
+        moved, self._moved = self._moved, set()
+        return moved | {one for one, live in self.live.items() if live.has_just_stopped()}

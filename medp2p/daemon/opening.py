@@ -88,6 +88,16 @@ class Sealed:
             )
 
 
+def not_sealed(transfer: str, state: State) -> ConflictError:
+    """Return the error of an act that needs all of a transfer, with what comes first."""
+    hint = None
+    if state is State.OFFERED:
+        hint = f"accept it first: medp2p inbox accept {short_id(transfer)}"
+    elif state in (State.ACCEPTED, State.RECEIVING, State.PAUSED):
+        hint = "wait until all of it has come: `medp2p inbox`"
+    return ConflictError(f"transfer {transfer} is {state.value}, not sealed", hint=hint)
+
+
 def sealed(tx: Tx, station: Station, prefix: str) -> Sealed:
     """Return what is needed to read a whole transfer.
 
@@ -97,7 +107,7 @@ def sealed(tx: Tx, station: Station, prefix: str) -> Sealed:
     """
     row = transfers.find(tx, prefix, Direction.IN)
     if row.state not in WHOLE or row.root is None or row.offer is None:
-        raise ConflictError(f"transfer {row.id} is {row.state.value}, not sealed")
+        raise not_sealed(row.id, row.state)
     offer = papers.summary(tx, station, row.id)
     return Sealed(
         row=row,

@@ -73,45 +73,42 @@ def opened(station: Station, row: facts.FactRow) -> Fact:
     return Fact(box.open(row.statement, _context(row.peer_key, row.number)), row.signature)
 
 
-def note_theirs(tx: Tx, peer_key: bytes, fact: Fact, said: Statement) -> None:
-    """Keep number and signature of a verified fact of a peer for a while, and nothing else.
-
-    Raises:
-        ConflictError: The peer has used the number for another statement.
-    """
-    row = facts.FactRow(
-        peer_key=peer_key,
-        direction=Direction.IN,
-        number=said.number,
-        transfer="",
-        kind=said.fact,
-        time_ms=said.time_ms,
-        statement=b"",
-        signature=fact.signature,
-        acked=True,
-    )
-    facts.add_in(tx, row)
-    facts.drop_noted(tx, peer_key, limits.MAX_NOTED_FACTS)
-
-
 def keep_theirs(tx: Tx, station: Station, peer_key: bytes, fact: Fact, said: Statement) -> bool:
     """Keep a verified fact of a peer; False when it was applied before.
 
     Raises:
         ConflictError: The peer has used the number for another statement.
     """
-    row = facts.FactRow(
+    sealed = station.vault.seal(fact.statement, _context(peer_key, said.number))
+    return facts.add_in(
+        tx, _theirs(peer_key, fact, said, transfer_id_from_bytes(said.transfer), sealed)
+    )
+
+
+def note_theirs(tx: Tx, peer_key: bytes, fact: Fact, said: Statement) -> None:
+    """Keep number and signature of a verified fact of a peer for a while, and nothing else.
+
+    Raises:
+        ConflictError: The peer has used the number for another statement.
+    """
+    facts.add_in(tx, _theirs(peer_key, fact, said, "", b""))
+    facts.drop_noted(tx, peer_key, limits.MAX_NOTED_FACTS)
+
+
+def _theirs(
+    peer_key: bytes, fact: Fact, said: Statement, transfer: str, sealed: bytes
+) -> facts.FactRow:
+    return facts.FactRow(
         peer_key=peer_key,
         direction=Direction.IN,
         number=said.number,
-        transfer=transfer_id_from_bytes(said.transfer),
+        transfer=transfer,
         kind=said.fact,
         time_ms=said.time_ms,
-        statement=station.vault.seal(fact.statement, _context(peer_key, said.number)),
+        statement=sealed,
         signature=fact.signature,
         acked=True,
     )
-    return facts.add_in(tx, row)
 
 
 def acknowledged(tx: Tx, station: Station, peer: PeerRow, number: int) -> int:

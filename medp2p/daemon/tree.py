@@ -217,7 +217,7 @@ async def _ticker(station: Station) -> None:
     """Tell progress on, a few times a second, while anything moves."""
     while True:
         await trio.sleep(limits.TICK_SECONDS)
-        moved, station.board.moved = station.board.moved, set()
+        moved = station.board.take_moved()
         if moved and station.events.watched:
             await station.tick(moved)
 

@@ -17,7 +17,7 @@ from medp2p.net.mdns import Found
 _INSTANCE: Final = re.compile(r"([a-z2-7]{26})(?:-[0-9]{1,4})?\Z")
 _MAX_NUMBER: Final = 9999
 #: What is listened on where nothing else is said.
-EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104
+EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 - compared only
 
 
 @dataclass(frozen=True, slots=True)

@@ -272,8 +272,9 @@ async def test_what_has_ended_is_not_looked_at(tmp_path: Path) -> None:
         b.station.picture_maker = Maker
         undecided = await a.send("b", study(it, "undecided"))
         await b.until(undecided, State.OFFERED)
-        with pytest.raises(ConflictError, match="offered"):
+        with pytest.raises(ConflictError, match="offered") as caught:
             await b.desk.previews(ANNA, undecided)
+        assert "accept it first" in (caught.value.hint or "")
         await b.set("a", accept="auto")
         for name in ("recalled", "discarded"):
             transfer = await sealed(it, a, b, study(it, name))

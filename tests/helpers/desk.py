@@ -19,6 +19,7 @@ import trio
 from medp2p.control.desk import Json
 from medp2p.control.serve import serve_control
 from medp2p.daemon.labels import label_view
+from medp2p.daemon.opening import not_sealed
 from medp2p.dicom.label import Label
 from medp2p.errors import (
     CheckRefusedError,
@@ -30,7 +31,7 @@ from medp2p.errors import (
     SourceError,
     UnknownPeerError,
 )
-from medp2p.model import Actor
+from medp2p.model import Actor, State
 
 TIME = "2026-11-25T13:00:00.000Z"
 KEY_WORDS = "amber bison cedar delta ember flint"
@@ -438,6 +439,9 @@ class MemoryDesk:
         held = (await self.transfer("in", transfer, False))["held"]
         if held is not None and held["code"] not in (order["allow"] or []):
             raise CheckRefusedError("held", hint="look first")
+        row = await self.transfer("in", transfer, False)
+        if row["state"] not in ("sealed", "released"):
+            raise not_sealed(row["id"], State(row["state"]))
         row = await self._move(actor, "in", transfer, "released", {"sealed", "released"})
         target = order["to"]
         if target is None:
@@ -473,7 +477,7 @@ class MemoryDesk:
         self._act("previews", actor)
         row = await self.transfer("in", transfer, False)
         if row["state"] not in ("sealed", "released"):
-            raise ConflictError(f"transfer {row['id']} is {row['state']}, not sealed")
+            raise not_sealed(row["id"], State(row["state"]))
         known = [one["series"] for one in self.previews_rows]
         if series is not None and not set(series) <= set(known):
             raise NotFoundError("the transfer has no such series")

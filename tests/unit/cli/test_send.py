@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -195,7 +196,7 @@ def test_an_addendum_skips_what_was_asked_to_be_skipped(
             (study / f"link{number}").symlink_to("a.dcm")
         (study / "sent-before.dcm").write_bytes(b"x")
         words = ("send", "b", str(study), "--yes", "--wait", "--addendum-of", "a")
-        thread, done = in_background(lambda: medp2p(*words))  # noqa: B023
+        thread, done = in_background(partial(medp2p, *words))
         served.wait(lambda: served.desk.readers)
         transfer = list(served.desk.transfers_by_id)[-1]
         served.call(served.desk.change, transfer, state="sealed")
