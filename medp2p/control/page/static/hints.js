@@ -27,6 +27,8 @@ const WORDS = [
   [/`medp2p inbox show \S+` shows/, "“Show” tells"],
   [/medp2p outbox recall/, "Recall"],
   [/`medp2p outbox cancel` takes/, "Cancel takes"],
+  [/(accept it first): medp2p inbox accept \S+/, "$1"],
+  [/(until all of it has come): `medp2p inbox`/, "$1"],
   [/(: medp2p|,? *`medp2p) inbox answer \S+ --destroyed`?, or --kept/, ""],
 ];
 
