@@ -5,7 +5,7 @@ happened and its ``hint`` what to do. docs/PROTOCOL.md and ``medp2p --help`` lis
 exit statuses; a test checks that codes are unique and documented.
 """
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 
 class MedP2PError(Exception):
@@ -282,14 +282,3 @@ class ControlError(MedP2PError):
     """The local API gave no usable answer."""
 
     code = "control"
-
-
-def find_error(group: BaseExceptionGroup[Any]) -> MedP2PError | None:
-    """Return the first of our errors inside a group, or None when there is another in it."""
-    ours, others = group.split(MedP2PError)
-    if others is not None or ours is None:
-        return None
-    first: Any = ours
-    while isinstance(first, BaseExceptionGroup):
-        first = first.exceptions[0]
-    return first if isinstance(first, MedP2PError) else None

@@ -6,6 +6,18 @@ or a log sees it, so that it can neither move a cursor nor forge a line.
 
 import unicodedata
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+
+#: Seconds of each unit of time that people write.
+TIME_UNITS = MappingProxyType(
+    {
+        **dict.fromkeys(("s", "sec", "second", "seconds"), 1),
+        **dict.fromkeys(("m", "min", "minute", "minutes"), 60),
+        **dict.fromkeys(("h", "hour", "hours"), 3600),
+        **dict.fromkeys(("d", "day", "days"), 86400),
+        **dict.fromkeys(("w", "week", "weeks"), 7 * 86400),
+    }
+)
 
 #: Control, format (bidirectional marks, zero-width characters), surrogate, line and paragraph
 #: separator: what moves, hides or reorders other text. Names of Unicode, chapter 4.5.

@@ -14,18 +14,10 @@ from medp2p.cli.show import Json, columns, safe, when
 from medp2p.control.client import to_b64
 from medp2p.errors import UsageError
 from medp2p.model import short_id
-from medp2p.text import format_duration
+from medp2p.text import TIME_UNITS, format_duration
 
 _ID = click.argument("transfer", metavar="ID", shell_complete=transfer_ids)
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _TIME = re.compile(r"\s*([0-9]+)\s*([a-z]+)\s*\Z")
-_UNITS = {
-    "s": ("s", "sec", "second", "seconds"),
-    "m": ("m", "min", "minute", "minutes"),
-    "h": ("h", "hour", "hours"),
-    "d": ("d", "day", "days"),
-    "w": ("w", "week", "weeks"),
-}
 
 
 def seconds_of(text: str) -> int:
@@ -35,10 +27,8 @@ def seconds_of(text: str) -> int:
         UsageError: It is none.
     """
     found = _TIME.match(text.lower())
-    if found is not None and len(found[1]) <= 9:
-        for unit, words in _UNITS.items():
-            if found[2] in words:
-                return int(found[1]) * _SECONDS[unit]
+    if found is not None and len(found[1]) <= 9 and found[2] in TIME_UNITS:
+        return int(found[1]) * TIME_UNITS[found[2]]
     raise UsageError(f"{text} is no time", hint="such as 8h, 30min or 2d")
 
 

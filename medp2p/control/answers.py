@@ -8,7 +8,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from medp2p.errors import ControlError, MedP2PError, find_error
+from medp2p.errors import ControlError, MedP2PError
+from medp2p.groups import find_error
 from medp2p.net.guard import bug_text
 
 log = logging.getLogger(__name__)

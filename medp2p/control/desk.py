@@ -23,11 +23,12 @@ class Desk(Protocol):
     async def status(self) -> Json:
         """Return what runs.
 
-        Keys: ``version, name, peer_id, pid, home, since, listen`` (list of "addr:port"),
-        ``accepting`` (bool: the listener takes connections), ``mdns`` (``{on, text}``),
-        ``vault`` (``{locked, key_in_clear, free_bytes}``), ``peers`` (list of
-        ``{name, online, since}``), ``transfers`` (those under way), ``alarms`` (count of open
-        ones), ``bugs`` (count since start).
+        Keys: ``version, name, peer_id, sign_key, pid, home, since, listen`` (list of
+        "addr:port"), ``accepting`` (bool: the listener takes connections), ``mdns`` (``{on,
+        text}``), ``vault`` (``{locked, key_in_clear, free_bytes}``), ``peers`` (list of ``{name,
+        settings, auto, online, since, away}``), ``transfers`` (those under way), ``held`` (those
+        that are); counts: ``undecided, destroy_asked, expiring, released`` (``{there, old}``),
+        ``alarms`` (open ones), ``bugs`` (since start).
         """
         ...
 
@@ -46,10 +47,8 @@ class Desk(Protocol):
     async def overview(self, limit: int) -> Json:
         """Return what stands on the page at first sight, quickly, however much there is.
 
-        Keys: ``status`` (without ``transfers`` and ``held``), ``identity, peers, nearby, waiting,
-        active, inbox, outbox, released, alarms`` (those not acknowledged), ``audit, targets,
-        pairing, totals`` (``{in, out}``). ``waiting`` are transfers of the inbox that need a
-        person; each has ``why``: "decide", "held", "release" or "answer".
+        Keys: ``status, identity, peers, nearby, waiting, active, inbox, outbox, released, alarms,
+        audit, targets, pairing, totals``: docs/CLI.md, "The API".
 
         Args:
             limit: So many of each box.
@@ -100,9 +99,10 @@ class Desk(Protocol):
     async def peer(self, name: str) -> Json:
         """Return one peer.
 
-        Keys: ``name, peer_id, fingerprint, key_words, source`` ("code" or "hand"), ``created,
-        verified`` (time or null), ``verified_by, told_name, told_department, told_place,
-        software, addresses, settings`` (dict of text), ``online`` (bool), ``last_seen``.
+        Keys: ``name, peer_id, fingerprint, key_words, sign_key`` (null before it was heard),
+        ``source`` ("code" or "hand"), ``created, verified`` (time or null), ``verified_by,
+        told_name, told_department, told_place, software, addresses, settings`` (dict of text),
+        ``online`` (bool), ``since, away`` (why it is), ``last_seen, route``.
 
         Raises:
             UnknownPeerError: Nobody of that name is paired.
@@ -171,9 +171,10 @@ class Desk(Protocol):
     async def scan_state(self, scan: str, wait: bool) -> Json:
         """Return how far a scan is.
 
-        Keys: ``scan`` (id), ``state`` ("scanning", "done" or "failed"), ``files, bytes,
-        inspected`` (files whose headers were read), ``skipped`` (list of ``{path, path_b64,
-        why}``), ``error`` (null or error object), and ``parts``, once it is done: what becomes
+        Keys: ``scan`` (id), ``peer, state`` ("scanning", "done" or "failed"), ``files, bytes,
+        inspected`` (files whose headers were read), ``entries`` (count, once it is known),
+        ``skipped`` (list of ``{path, path_b64, why}``), ``error`` (null or error object), and
+        ``parts``, once it is done: what becomes
         one transfer each, ``{part, files, bytes, skipped, wants, asked, purpose_wanted, masked,
         stops, findings, label}``. ``wants`` is "typed", "expect", "label" or "yes"; ``asked``
         are the patients of whom something must be typed, in that order.
@@ -229,16 +230,16 @@ class Desk(Protocol):
     async def transfer(self, direction: str | None, transfer: str, entries: bool) -> Json:
         """Return one transfer.
 
-        Keys: ``id, direction, peer, state, reason`` (null or ``{code, text, since}``), ``held,
-        entries`` (count), ``files, bytes, bytes_done, rate`` (bytes a second or null),
-        ``wire_bytes`` (or null),
-        ``root, created, decided, sealed, opened, previewed, released, finished`` (times or null),
-        ``error`` (null or error object),
-        ``label`` (absent while the vault is locked), ``note, skipped`` (count), ``priority,
-        released_to`` (the last folder, once there is one); here also ``facts`` (list of
-        ``{fact, number, time, by, acknowledged}``), and with ``entries`` the lists
-        ``entry_list`` of ``{path, path_b64, kind, bytes, mtime}`` and ``skipped_entries`` of
-        ``{path, path_b64, why}``.
+        Keys: ``id, direction, peer, state, reason`` and ``held`` (null or ``{code, text,
+        since}``), ``entries, files, skipped`` (counts), ``bytes, bytes_done, rate`` (bytes a
+        second) and ``wire_bytes`` (null where nothing moves), ``root, created, decided, sealed,
+        checked, opened, previewed, released, expires, finished`` (times or null), ``error`` (null
+        or error object), ``priority, addendum_of`` (id or null), ``addenda`` (ids). What its
+        papers say, absent while the vault is locked: ``label, note, recall`` (``{reason}``),
+        ``releases`` (folders) and ``released_to`` (the last one). Here also ``facts`` (list of
+        ``{fact, number, time, by, acknowledged, detail}``), ``check`` (what the files say, or
+        null), and with ``entries`` the lists ``entry_list`` of ``{path, path_b64, kind, bytes,
+        mtime}`` and ``skipped_entries`` of ``{path, path_b64, why}``.
 
         Args:
             direction: "out", "in", or None for both.
@@ -360,12 +361,14 @@ class Desk(Protocol):
         """Return audit records with a greater number than ``after``, ascending, at most limit.
 
         With ``after`` -1 the newest ones, ascending too. Keys: ``seq, time, event, actor``
-        (``{os_user, operator, via}``), ``peer, transfer, outcome, detail, hash``.
+        (``{os_user, operator, via}``), ``peer, peer_id, transfer, outcome, detail, hash, label``
+        (the patient facts or null; absent while the vault is locked). Of a record that is
+        damaged: ``seq, hash, record_b64, damaged``.
         """
         ...
 
     async def audit_verify(self) -> Json:
-        """Follow the whole chain; return ``{count, head, ok, broken_at, text}``."""
+        """Follow the whole chain; return ``{count, head, ok, broken_at, text, erased}``."""
         ...
 
     async def alarms(self) -> list[Json]:
@@ -386,13 +389,9 @@ class Desk(Protocol):
     def events(self, *, page: bool = False) -> AsyncGenerator[list[Json], None]:
         """Yield what changes, in batches; called without await, closed by the caller.
 
-        The first item is ``{"event": "status", ...}`` at once: from then on nothing newer is
-        missed, but a slow reader sees the newest state of a thing only. Then
-        ``{"event": "transfer", "transfer": {...}}`` with the keys of ``transfers``,
-        ``{"event": "peer", "peer": {...}}``, ``{"event": "pairing", "pairing": {...}}`` with
-        those of ``pairing_state``, ``{"event": "alarm", "alarm": {...}}``, ``{"event": "nearby",
-        "nearby": [...]}`` and ``{"event": "audit", "audit": [...]}``, the newest records without
-        patient facts. Nobody changes an event: all readers get the same object.
+        The first one is ``status``, at once: from then on nothing newer is missed, but a slow
+        reader sees the newest state of a thing only. Kinds: docs/CLI.md, "The API"; their values
+        are what the methods above return. Nobody changes an event: all readers get the same.
 
         Args:
             page: Seldom enough for people; the status, in numbers, again now and then.

@@ -19,7 +19,7 @@ import trio
 from medp2p import limits
 from medp2p.daemon import endings, papers
 from medp2p.daemon.labels import label_view
-from medp2p.daemon.looking import Inspectors, inspect_sealed
+from medp2p.daemon.looking import InspectorPool, inspect_sealed
 from medp2p.daemon.station import Station
 from medp2p.dicom import checks
 from medp2p.dicom.compare import Difference
@@ -90,7 +90,7 @@ def judge(promised: bytes, items: Sequence[Item], today: str) -> tuple[str, Foun
     return (DIFFERS if differences else AGREES), found
 
 
-async def check(station: Station, inspectors: Inspectors, transfer: str) -> TransferRow:
+async def check(station: Station, inspectors: InspectorPool, transfer: str) -> TransferRow:
     """Look at one sealed transfer and keep what was found, in one transaction with its audit.
 
     Raises:

@@ -18,8 +18,9 @@ from medp2p import limits
 from medp2p.daemon.address import format_address, parse_listen
 from medp2p.daemon.config_file import TEMPLATE
 from medp2p.errors import ConfigError, UsageError
+from medp2p.text import TIME_UNITS
 
-_DAY = 86400
+_DAY = TIME_UNITS["day"]
 _BYTE_UNITS = {
     "B": 1,
     "kB": 1000,
@@ -31,7 +32,6 @@ _BYTE_UNITS = {
     "GiB": limits.GIB,
     "TiB": 1024 * limits.GIB,
 }
-_TIME_UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": _DAY, "week": 7 * _DAY}
 _NUMBER_UNIT = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)\s*\Z")
 
 
@@ -126,7 +126,7 @@ def parse_bytes(value: object) -> int:
     """
     if value == 0 and not isinstance(value, bool):
         return 0
-    return _with_unit(value, lambda unit: _BYTE_UNITS.get(unit), "B, kB, MB, GB, KiB, MiB, GiB")
+    return _with_unit(value, _BYTE_UNITS, "B, kB, MB, GB, KiB, MiB, GiB")
 
 
 def parse_seconds(value: object) -> int:
@@ -136,15 +136,15 @@ def parse_seconds(value: object) -> int:
         ValueError: No number with a known unit, or out of range.
     """
     allowed = "seconds, minutes, hours, days, weeks"
-    seconds = _with_unit(value, lambda unit: _TIME_UNITS.get(unit.removesuffix("s")), allowed)
+    seconds = _with_unit(value, TIME_UNITS, allowed)
     if not 1 <= seconds <= limits.MAX_CONFIG_SECONDS:
         raise ValueError("is out of range (1 second to 10 years)")
     return seconds
 
 
-def _with_unit(value: object, factor: Callable[[str], int | None], allowed: str) -> int:
+def _with_unit(value: object, units: Mapping[str, int], allowed: str) -> int:
     match = _NUMBER_UNIT.match(value) if isinstance(value, str) else None
-    times = factor(match[2]) if match else None
+    times = units.get(match[2]) if match else None
     if match is None or times is None:
         raise ValueError(f"must be text: a number and one of {allowed}")
     number = float(match[1]) * times
@@ -324,7 +324,7 @@ def restart_needed(old: Config, new: Config) -> list[str]:
 
 def _text_of_seconds(seconds: int) -> str:
     for unit in ("day", "hour", "minute"):
-        count, rest = divmod(seconds, _TIME_UNITS[unit])
+        count, rest = divmod(seconds, TIME_UNITS[unit])
         if count and not rest:
             return f"{count} {unit}{'s' if count != 1 else ''}"
     return f"{seconds} seconds"

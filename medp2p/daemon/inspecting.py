@@ -16,13 +16,13 @@ from typing import TypeVar
 import trio
 
 from medp2p import limits
-from medp2p.daemon.groups import one_error
 from medp2p.dicom.checks import to_digest
 from medp2p.dicom.facts import FileFacts
 from medp2p.dicom.patients import Item
 from medp2p.dicom.plain import inspect_plainly
 from medp2p.dicom.worker import UNREAD, Inspector, Sample
 from medp2p.errors import TransferAbortedError
+from medp2p.groups import one_error
 from medp2p.manifest import Kind
 from medp2p.parcel.folders import Neighbours
 from medp2p.parcel.heads import Heads

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 import trio
 
 from medp2p import digest, limits
-from medp2p.daemon.groups import one_error
 from medp2p.daemon.live import Bell, Live
 from medp2p.daemon.station import Station
 from medp2p.errors import (
@@ -23,6 +22,7 @@ from medp2p.errors import (
     SourceChangedError,
     TransferAbortedError,
 )
+from medp2p.groups import one_error
 from medp2p.layout import Bytes, Layout
 from medp2p.model import ENDED, WHOLE
 from medp2p.net.buffers import let_go

@@ -26,7 +26,7 @@ from medp2p.manifest import Kind
 from medp2p.vault.age import SealReader
 
 
-class Inspectors:
+class InspectorPool:
     """Children for looking at sealed files, apart from those that look at sources.
 
     A child stays warm for the next look: to start one takes longer than 600 headers.
@@ -140,7 +140,7 @@ class _Ends:
 def inspect_sealed(
     reader: SealReader,
     geometry: Layout,
-    inspectors: Inspectors,
+    inspectors: InspectorPool,
     cancelled: Callable[[], bool],
     seconds: float,
 ) -> list[Item]:
@@ -194,7 +194,7 @@ def inspect_sealed(
     return items
 
 
-def _inspect_batch(ends: _Ends, inspectors: Inspectors, batch: Sequence[int]) -> list[FileFacts]:
+def _inspect_batch(ends: _Ends, inspectors: InspectorPool, batch: Sequence[int]) -> list[FileFacts]:
     """Inspect some files; those that want more bytes, or met a failing child, once more."""
     sealed = ends.sealed
     facts = dict.fromkeys(batch, UNREAD)
@@ -221,7 +221,7 @@ def _inspect_batch(ends: _Ends, inspectors: Inspectors, batch: Sequence[int]) ->
     return [facts[number] for number in batch]
 
 
-def _asked(inspectors: Inspectors, samples: Collection[Sample]) -> list[FileFacts]:
+def _asked(inspectors: InspectorPool, samples: Collection[Sample]) -> list[FileFacts]:
     """Ask a child, if there is anything to ask: none is started for nothing."""
     if not samples:
         return []

@@ -10,11 +10,11 @@ import trio
 
 from medp2p import digest, limits
 from medp2p.daemon.compressing import Pace
-from medp2p.daemon.groups import one_error
 from medp2p.daemon.packing import ChunkPacking, Packed, Room, rooms
 from medp2p.daemon.scheduler import ChunkScheduler
 from medp2p.daemon.station import Station
 from medp2p.errors import LinkLostError, MedP2PError, SourceChangedError, SourceError
+from medp2p.groups import one_error
 from medp2p.layout import FilePart, Layout
 from medp2p.net.link import ChunkSlot, Link
 from medp2p.parcel.contents import Contents

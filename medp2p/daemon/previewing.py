@@ -19,7 +19,7 @@ import trio
 
 from medp2p import limits
 from medp2p.daemon import checking, opening, openings, recalling
-from medp2p.daemon.looking import Inspectors, inspect_sealed
+from medp2p.daemon.looking import InspectorPool, inspect_sealed
 from medp2p.daemon.opening import Sealed
 from medp2p.daemon.station import Station
 from medp2p.dicom.middle import Pick, pick_middles
@@ -215,7 +215,7 @@ def _make(
 
 def _look_again(source: _Source) -> tuple[Pick, ...]:
     """Choose as the look after the seal does: it was made by a version that did not."""
-    inspectors = Inspectors()
+    inspectors = InspectorPool()
     try:
         items = inspect_sealed(
             source.reader,

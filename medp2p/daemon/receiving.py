@@ -14,7 +14,6 @@ import trio
 from medp2p import digest, limits
 from medp2p.daemon import endings, offers, papers, room, statements
 from medp2p.daemon.exchange import Exchange
-from medp2p.daemon.groups import one_error
 from medp2p.daemon.intake import Intake, still_open
 from medp2p.daemon.station import Station
 from medp2p.errors import (
@@ -27,6 +26,7 @@ from medp2p.errors import (
     StoreError,
     TransferAbortedError,
 )
+from medp2p.groups import one_error
 from medp2p.layout import Layout
 from medp2p.manifest import Entry, decode_entries_untrusted
 from medp2p.model import ENDED, PEER, WHOLE, Reason, State

@@ -18,7 +18,7 @@ import trio
 from medp2p import limits
 from medp2p.daemon import checking, opening, papers, policy
 from medp2p.daemon.judging import Order
-from medp2p.daemon.looking import Inspectors
+from medp2p.daemon.looking import InspectorPool
 from medp2p.daemon.station import Station
 from medp2p.errors import ConflictError, MedP2PError, NoSpaceError, ReleaseError
 from medp2p.model import RULE, Actor, Direction, State
@@ -57,7 +57,7 @@ async def run_rules(station: Station, told: Callable[[bytes], None]) -> None:
         station: Ours.
         told: Called with the key of a peer for whom there are new facts.
     """
-    inspectors = Inspectors()
+    inspectors = InspectorPool()
     busy: set[str] = set()
     again: dict[str, float] = {}
     try:
@@ -97,7 +97,7 @@ async def run_rules(station: Station, told: Callable[[bytes], None]) -> None:
         inspectors.close()
 
 
-async def _look(station: Station, inspectors: Inspectors, transfer: str) -> bool:
+async def _look(station: Station, inspectors: InspectorPool, transfer: str) -> bool:
     """Look at one transfer; return whether that was possible."""
     code = "bug"
 

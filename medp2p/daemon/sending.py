@@ -12,7 +12,6 @@ import trio
 from medp2p import limits
 from medp2p.daemon import applying, endings, instances, papers, statements
 from medp2p.daemon.exchange import Exchange
-from medp2p.daemon.groups import one_error
 from medp2p.daemon.outflow import Outflow
 from medp2p.daemon.station import Station
 from medp2p.errors import (
@@ -24,6 +23,7 @@ from medp2p.errors import (
     TransferAbortedError,
     TransferRefusedError,
 )
+from medp2p.groups import one_error
 from medp2p.layout import Layout
 from medp2p.manifest import pages
 from medp2p.model import ENDED, PEER, RULE, WHOLE, Reason, State

@@ -35,7 +35,8 @@ from medp2p.daemon.scans import Scans
 from medp2p.daemon.sessions import Sessions
 from medp2p.daemon.station import Station
 from medp2p.daemon.tending import tend
-from medp2p.errors import MedP2PError, find_error
+from medp2p.errors import MedP2PError
+from medp2p.groups import find_error
 from medp2p.model import RULE
 from medp2p.net.dial import Identity
 from medp2p.net.guard import bug_text

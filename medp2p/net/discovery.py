@@ -18,6 +18,7 @@ from typing import Protocol
 import trio
 
 from medp2p import limits
+from medp2p.groups import leaves
 from medp2p.net.guard import bug_text
 from medp2p.net.interfaces import Adapter, IpAddress, adapters, watch_addresses
 from medp2p.net.mdns import Change, Found, MdnsError, open_mdns
@@ -137,7 +138,7 @@ class Discovery:
         try:
             await self._run_once(changes)
         except* MdnsError as group:
-            self._failed(f"mDNS does not work: {_first(group)}")
+            self._failed(f"mDNS does not work: {next(leaves(group))}")
         except* (trio.BrokenResourceError, trio.ClosedResourceError):
             raise
         except* Exception as group:  # noqa: BLE001 - discovery is a hint, and stops nothing
@@ -256,10 +257,3 @@ class Discovery:
         if merged is None:
             del self._seen[fingerprint]
         await changes.send(merged if merged is not None else Gone(fingerprint))
-
-
-def _first(group: BaseExceptionGroup[MdnsError]) -> str:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return str(error)

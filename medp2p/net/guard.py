@@ -13,6 +13,7 @@ from medp2p.errors import (
     RemoteProtocolError,
     VersionError,
 )
+from medp2p.groups import leaves
 
 log = logging.getLogger(__name__)
 
@@ -36,13 +37,6 @@ def bug_text(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     places = " < ".join(f"{f.filename}:{f.lineno} {f.name}" for f in reversed(frames))
     return f"{type(error).__name__} at {places}"
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    leaves: list[BaseException] = []
-    for error in group.exceptions:
-        leaves += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return leaves
 
 
 def forget_frames(error: BaseException) -> None:
@@ -76,7 +70,7 @@ async def guard(what: str, work: Callable[[], Awaitable[None]], on_bug: Callable
     try:
         await work()
     except* MedP2PError as group:
-        for error in _leaves(group):
+        for error in leaves(group):
             if isinstance(error, _PLAIN):
                 log.info("%s ended: %s", what, error)
             elif isinstance(error, MedP2PError):

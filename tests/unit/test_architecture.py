@@ -22,6 +22,7 @@ BASE = {
     "",
     "closing",
     "errors",
+    "groups",
     "limits",
     "model",
     "manifest",

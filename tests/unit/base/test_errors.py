@@ -5,7 +5,7 @@ import re
 import pytest
 
 from medp2p import errors
-from medp2p.errors import ConflictError, LinkLostError, MedP2PError, find_error
+from medp2p.errors import MedP2PError
 
 CLASSES: list[type[MedP2PError]] = [
     value
@@ -77,17 +77,3 @@ def test_hint_is_the_given_one_or_the_default_or_none() -> None:
 
 def test_text_is_what_str_shows() -> None:
     assert str(errors.StoreError("the database is damaged")) == "the database is damaged"
-
-
-def group(*errors: Exception) -> "ExceptionGroup[Exception]":
-    return ExceptionGroup("", list(errors))
-
-
-def test_ours_is_found_however_deep() -> None:
-    error = LinkLostError("gone")
-    assert find_error(group(group(error), ConflictError("x"))) is error
-
-
-def test_a_bug_beside_ours_is_a_bug() -> None:
-    assert find_error(group(group(LinkLostError("gone")), ZeroDivisionError())) is None
-    assert find_error(group(ZeroDivisionError())) is None

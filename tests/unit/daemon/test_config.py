@@ -183,3 +183,4 @@ def test_units() -> None:
     assert parse_bytes(0) == 0
     assert parse_seconds("1 second") == 1
     assert parse_seconds("2 hours") == 7200
+    assert parse_seconds("8h") == parse_seconds("480 min") == 8 * 3600

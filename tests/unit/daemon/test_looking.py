@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from medp2p import limits
-from medp2p.daemon.looking import Inspectors, inspect_sealed
+from medp2p.daemon.looking import InspectorPool, inspect_sealed
 from medp2p.dicom.patients import Item
 from medp2p.dicom.worker import Inspector
 from medp2p.layout import Layout
@@ -32,7 +32,7 @@ def stream_of(entries: list[Entry], contents: dict[bytes, bytes]) -> bytes:
 def look(
     folder: Path,
     entries: list[Entry],
-    inspectors: Inspectors,
+    inspectors: InspectorPool,
     contents: dict[bytes, bytes] | None = None,
     opened: Callable[[int, int], None] = lambda offset, count: None,
 ) -> list[Item]:
@@ -60,7 +60,10 @@ def test_small_files_are_opened_a_chunk_at_a_time_and_no_child_is_asked(tmp_path
     opened: list[tuple[int, int]] = []
     entries = [file(b"f%d" % number, 6000) for number in range(1000)]
     items = look(
-        tmp_path, entries, Inspectors(), opened=lambda offset, count: opened.append((offset, count))
+        tmp_path,
+        entries,
+        InspectorPool(),
+        opened=lambda offset, count: opened.append((offset, count)),
     )
     assert [item.path for item in items] == [entry.path for entry in entries]
     assert {item.facts.kind for item in items} == {"other"}
@@ -77,7 +80,7 @@ def test_of_large_files_only_the_pieces_that_hold_their_ends_are_opened(tmp_path
         opened.update(range(offset // PIECE, -(-(offset + count) // PIECE)))
 
     entries = [file(b"f%d" % number, 5 * CHUNK + number) for number in range(4)]
-    look(tmp_path, entries, Inspectors(), opened=note)
+    look(tmp_path, entries, InspectorPool(), opened=note)
     layout = Layout(entries)
     wanted: set[int] = set()
     for index, entry in enumerate(entries):
@@ -102,7 +105,7 @@ def test_images_are_found_wherever_they_lie(tmp_path: Path) -> None:
         body = whole if number % 3 else whole[:place] + long + whole[place:]
         contents[path] = file_of(body + pixels() + bytes(997 * number), EXPLICIT)
         entries += [file(path, len(contents[path])), file(path + b".txt", 50 * number)]
-    inspectors = Inspectors()
+    inspectors = InspectorPool()
     try:
         items = look(tmp_path, entries, inspectors, contents)
     finally:
@@ -115,7 +118,7 @@ def test_images_are_found_wherever_they_lie(tmp_path: Path) -> None:
 
 
 def test_children_stay_until_they_were_idle_for_long(tmp_path: Path) -> None:
-    inspectors = Inspectors()
+    inspectors = InspectorPool()
     with inspectors.lend() as first, inspectors.lend() as second:
         assert first is not second
     inspectors.close(3600.0)

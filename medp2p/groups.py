@@ -18,6 +18,16 @@ def leaves(group: BaseExceptionGroup) -> Iterator[BaseException]:
             yield error
 
 
+def find_error(group: BaseExceptionGroup) -> MedP2PError | None:
+    """Return the most telling of our errors in a group, or None when another one is in it.
+
+    A lost link is the least telling: often it is what another error did.
+    """
+    errors = list(leaves(group))
+    ours = [error for error in errors if isinstance(error, MedP2PError)]
+    return min(ours, key=_vagueness) if len(ours) == len(errors) else None
+
+
 def _vagueness(error: MedP2PError) -> int:
     """Rank errors: a lost link tells least, then that the other side has ended it."""
     return 2 if isinstance(error, LinkLostError) else int(isinstance(error, TransferAbortedError))
@@ -25,15 +35,10 @@ def _vagueness(error: MedP2PError) -> int:
 
 @contextmanager
 def one_error() -> Iterator[None]:
-    """Turn a group of errors of ours into the most telling one; leave other groups alone.
-
-    A lost link is the least telling: often it is what another error did.
-    """
+    """Turn a group of errors of ours into the most telling one; leave other groups alone."""
     try:
         yield
     except BaseExceptionGroup as group:
-        errors = list(leaves(group))
-        ours = [error for error in errors if isinstance(error, MedP2PError)]
-        if len(ours) != len(errors):
+        if (found := find_error(group)) is None:
             raise
-        raise min(ours, key=_vagueness) from group
+        raise found from group
