@@ -90,6 +90,19 @@ def test_errors_name_no_fields_of_json(station: Workstation, viewer: Viewer) -> 
     ]
 
 
+def test_an_answer_that_breaks_off_is_none(station: Workstation, viewer: Viewer) -> None:
+    script = """async (it) => {
+      const whole = window.fetch;
+      const cut = (it) => (it.enqueue(new TextEncoder().encode('{"na')), it.error(new TypeError()));
+      window.fetch = async () => new Response(new ReadableStream({ start: cut }));
+      try { return await it.api.get("/v1/status"); }
+      catch (error) { return [error.name, error.code, error.hint]; }
+      finally { window.fetch = whole; }
+    }"""
+    said = ask(viewer.open(station), "api", script)
+    assert said == ["ApiError", "lost", "it may be restarting; try again"]
+
+
 def test_states_are_told_to_whoever_reads_them(station: Workstation, viewer: Viewer) -> None:
     """At the receiver "the receiver" is nobody else."""
     page = viewer.open(station)

@@ -43,6 +43,15 @@ function encoded(value) {
 const bytesOf = (text) => new TextEncoder().encode(text);
 const hexOf = (bytes) => Array.from(new Uint8Array(bytes), (byte) => byte.toString(16).padStart(2, "0")).join("");
 
+/** What a refusal says; those of the checks in front of every address are plain text. */
+function refusal(text) {
+  try {
+    return JSON.parse(text).error ?? {};
+  } catch {
+    return {};
+  }
+}
+
 class Api {
   #secret = null;
   #onLost = () => {};
@@ -133,17 +142,17 @@ class Api {
       init.body = JSON.stringify(body);
       init.headers = { ...init.headers, "Content-Type": "application/json" };
     }
-    let response, value;
+    let response, text;
     if (this.#held) throw new ApiError(0, { code: "lost", text: "the connection to the daemon is lost", hint: "it comes back by itself, or run medp2p web" });
     try {
       response = await fetch(address, init);
-      value = await response.json().catch(() => null);
+      text = await response.text();
     } catch (cause) {
       if (signal?.aborted) throw cause;
       throw new ApiError(0, { code: "lost", text: "no answer from the daemon", hint: "it may be restarting; try again" });
     }
-    if (response.ok) return value;
-    const error = new ApiError(response.status, value?.error ?? {});
+    if (response.ok) return JSON.parse(text);
+    const error = new ApiError(response.status, refusal(text));
     this.noteStatus(response, error, secret);
     throw error;
   }

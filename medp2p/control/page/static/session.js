@@ -115,7 +115,7 @@ export class Session {
     this.#toldAlive = Date.now();
     this.onAlive();
     api.post("/session/alive").then(
-      (told) => this.#allow(told?.idle_seconds), // nothing, if the page is left amid the answer
+      (told) => this.#allow(told.idle_seconds),
       (error) => {
         if (!(error instanceof ApiError)) throw error;
       },
