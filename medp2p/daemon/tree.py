@@ -38,6 +38,7 @@ from medp2p.daemon.tending import tend
 from medp2p.errors import MedP2PError
 from medp2p.groups import find_error
 from medp2p.model import RULE
+from medp2p.net.congestion import Sockets
 from medp2p.net.dial import Identity
 from medp2p.net.guard import bug_text
 from medp2p.net.listen import open_listeners, serve
@@ -121,6 +122,7 @@ def _station(
 
 async def _run(station: Station, services: Sequence[Service]) -> None:
     """Start everything, wait for a signal, park everything."""
+    trio.socket.set_custom_socket_factory(Sockets())
     listeners = await open_listeners(*station.config.listen)
     names = [place_of(listener.socket.getsockname()) for listener in listeners]
     station.addresses = [format_address(*name) for name in names]

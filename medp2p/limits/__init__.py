@@ -4,6 +4,7 @@ A peer's wishes never override one. A number that concerns one module only stand
 """
 
 from medp2p.limits.compression import *  # noqa: F403  a part of this table in a file of its own
+from medp2p.limits.discovery import *  # noqa: F403  likewise
 from medp2p.limits.headers import *  # noqa: F403  likewise
 from medp2p.limits.page import *  # noqa: F403  likewise
 from medp2p.limits.pictures import *  # noqa: F403  likewise
@@ -117,28 +118,6 @@ ACCEPT_RETRY_MAX_SECONDS = 2.0
 LOG_AGAIN_SECONDS = 60.0
 #: A whole pairing conversation: the words were typed before it begins, so seconds suffice.
 PAIRING_LINK_SECONDS = 20.0
-#: Own addresses are looked at so often: nothing tells a program when they change.
-ADDRESS_POLL_SECONDS = 2.0
-#: A changed address counts once it has stayed so long (Wi-Fi hands over in several steps).
-ADDRESS_SETTLE_SECONDS = 2.0
-#: Discovery that failed, for want of an interface say, is tried again after so long.
-MDNS_RETRY_SECONDS = 5.0
-#: Interfaces are looked at again so often even if no address has changed: an IPv6 address is
-#: listed seconds before it can be used. It costs a millisecond.
-MDNS_RESCAN_SECONDS = 5.0
-#: Between two announcements: receivers replace what is more than 1 s old, and keep the rest.
-MDNS_PAUSE_SECONDS = 1.5
-#: After a change of a service: old records have gone by then.
-MDNS_SETTLE_SECONDS = 2.0
-#: Services that may claim one fingerprint; more than one is a cloned or a hostile machine.
-MAX_SERVICES_PER_PEER = 4
-#: One question for the addresses of a service; answers take milliseconds.
-MDNS_LOOKUP_SECONDS = 3.0
-#: Lookups at a time, and names waiting for one: a flood of names loses its oldest.
-MDNS_LOOKUPS = 4
-MDNS_WAITING = 256
-#: Unpaired workstations remembered as nearby; the one seen longest ago goes.
-MAX_NEARBY = 256
 #: What a refused stranger may still say, unread by anyone, until it is cut.
 MAX_STRANGER_BYTES = 64 * KIB
 
@@ -174,6 +153,8 @@ LINK_MESSAGES = 8
 #: Bytes not yet sent that the kernel keeps before it calls a socket writable again: with trio's
 #: 16 KiB a bulk sender is woken for each 16 KiB; with a chunk, the next one is fetched meanwhile.
 NOTSENT_BYTES = CHUNK_BYTES
+#: From this round trip on a path is no LAN: see net/congestion.py.
+LONG_PATH_SECONDS = 0.005
 #: Claims committed together (0.2 ms a commit).
 CLAIM_GROUP = 16
 #: How long a group waits to become whole: at 500 MB/s it takes 30 ms; a slower link loses

@@ -17,6 +17,7 @@ import trio
 
 from medp2p import limits
 from medp2p.errors import LinkLostError
+from medp2p.net import congestion
 
 
 class ByteStream(Protocol):
@@ -107,6 +108,7 @@ class SocketByteStream:
         self._closed = False
         #: A socket closed under another thread could be another one by the time that reads.
         self._using = threading.Lock()
+        congestion.suit(self._socket)
         with contextlib.suppress(OSError):
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with contextlib.suppress(OSError, AttributeError):
