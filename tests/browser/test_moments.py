@@ -552,21 +552,22 @@ def hidden_at_first_sight(page: Page, transfer: str, *, alarms: int) -> list[str
     return [*filter(None, found), *(["it scrolls sideways"] if sideways > 0 else [])]
 
 
-@pytest.mark.parametrize(("width", "height"), _SIZES)
+@pytest.mark.parametrize("alarms", [0, 1, 8])
 def test_findings_and_alarms_leave_room_for_what_waits(
-    pair: Pair, viewer: Viewer, width: int, height: int
+    pair: Pair, viewer: Viewer, alarms: int
 ) -> None:
     """From whom, whose, what was found and the decision: in any window, without scrolling."""
-    page, shown = serve_offers(viewer, pair[0], width, height)
+    page, shown = serve_offers(viewer, pair[0], *_SIZES[-1])
     offered = {"state": "offered", "why": "decide", "priority": "stat", "note": "a note " * 60}
     faults = {}
     for kind, label in _labels().items():
-        for alarms in (0, 1, 8):
-            row = waits(1, **offered, files=133, label=label)
-            shown |= {"waiting": [row, waits(2, **offered)], "alarms": open_alarms(alarms)}
-            page.reload()
-            faults[kind, alarms] = hidden_at_first_sight(page, row["id"], alarms=alarms)
-            picture(page, f"offer-{kind}-{alarms}-alarms-{height}", whole=False)
+        row = waits(1, **offered, files=133, label=label)
+        shown |= {"waiting": [row, waits(2, **offered)], "alarms": open_alarms(alarms)}
+        page.reload()
+        for width, height in _SIZES:
+            page.set_viewport_size({"width": width, "height": height})
+            faults[kind, width] = hidden_at_first_sight(page, row["id"], alarms=alarms)
+        picture(page, f"offer-{kind}-{alarms}-alarms", whole=False)
     assert not {what: seen for what, seen in faults.items() if seen}
 
 
