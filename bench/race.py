@@ -17,6 +17,7 @@ from bench.data import count_and_bytes
 from bench.report import RELEASED, SEALED, Sample
 from bench.rivals import Rivals
 from bench.workstations import Pair, environment
+from medp2p.vault.kernel import sync_filesystem
 
 MEDP2P = "medp2p"
 
@@ -137,6 +138,8 @@ class Race:
         ]
         finished = costs.reap(started)
         seconds = time.perf_counter() - began
+        _flush(landing)
+        flushed = time.perf_counter() - began
         costs.wait_childless(server)
         cpu = costs.cpu_seconds([server]) - cpu_before
         if any(each.code for each in finished):
@@ -147,6 +150,7 @@ class Race:
         return Sample(
             seconds=seconds,
             cpu_seconds=cpu + sum(each.cpu_seconds for each in finished),
+            flushed_seconds=flushed,
         )
 
     def _all(self, commands: Sequence[Sequence[str]]) -> tuple[list[dict[str, object]], float]:
@@ -175,6 +179,16 @@ class Race:
                 twin = arrived / path.relative_to(source)
                 if path.is_file() and not filecmp.cmp(path, twin, shallow=False):
                     raise RaceError(f"{tool}: {path.name} came out different")
+
+
+def _flush(folder: Path) -> None:
+    """Wait until everything on the file system of a folder is on its disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        if not sync_filesystem(descriptor):
+            os.sync()
+    finally:
+        os.close(descriptor)
 
 
 def run_all(

@@ -30,6 +30,7 @@ class Sample:
 
     Attributes:
         seconds: From the start of the command to its end.
+        flushed_seconds: To the moment when all that arrived is on the disk, if that is later.
         cpu_seconds: User and system, all processes of both sides.
         memory_bytes: Peak resident memory of our daemons: "sender", "receiver"; of others none.
     """
@@ -37,6 +38,7 @@ class Sample:
     seconds: float
     cpu_seconds: float
     memory_bytes: dict[str, int] = field(default_factory=dict)
+    flushed_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,10 @@ class Comparison:
     def seconds(self, tool: str) -> Spread:
         """Return how long a tool took."""
         return spread(sample.seconds for sample in self.samples[tool])
+
+    def flushed_seconds(self, tool: str) -> float:
+        """Return the median time until all that a tool has brought is on the disk."""
+        return statistics.median(one.flushed_seconds or one.seconds for one in self.samples[tool])
 
     def cpu_per_gigabyte(self, tool: str) -> float:
         """Return the median of CPU seconds for 10^9 bytes of files."""
@@ -112,6 +118,7 @@ class Comparison:
         ours = tool in _OURS
         return {
             "seconds": {"median": seconds.median, "min": seconds.least, "max": seconds.most},
+            "flushed_seconds": self.flushed_seconds(tool),
             "bytes_a_second": self.bytes_a_second(tool),
             "cpu_seconds_per_gigabyte": self.cpu_per_gigabyte(tool),
             "line_rate": self.line_rate(tool),
@@ -121,6 +128,7 @@ class Comparison:
             "samples": [
                 {
                     "seconds": sample.seconds,
+                    "flushed_seconds": sample.flushed_seconds or sample.seconds,
                     "cpu_seconds": sample.cpu_seconds,
                     "memory_bytes": sample.memory_bytes,
                 }
@@ -207,7 +215,7 @@ def markdown(outcomes: Sequence[Outcome]) -> str:
 
 
 _SPEED = [
-    *("case", "tool", "median (min-max)", "MB/s", "times the fastest other", "goal"),
+    *("case", "tool", "median (min-max)", "flushed", "MB/s", "times the fastest other", "goal"),
     *("CPU s/GB", "peak memory"),
 ]
 _FIGURES = ["case", "what", "median", "min-max", "goal"]
@@ -222,6 +230,7 @@ def _rows(it: Comparison) -> list[list[str]]:
                 it.title if not rows else "",
                 tool,
                 seconds_text(it.seconds(tool)),
+                f"{it.flushed_seconds(tool):.2f} s",
                 _rate(it, tool),
                 _or_none(it.ratio(tool) if ours else None, "{:.2f}".format),
                 _or_none(it.goals.get(tool), "{:.1f}".format),
