@@ -334,7 +334,7 @@ class Desk(Protocol):
         ...
 
     async def discard(self, actor: Actor, transfer: str) -> Json:
-        """Erase a transfer of the inbox; return it."""
+        """Erase a transfer of the inbox, and wait for that; return it."""
         ...
 
     async def released(self) -> list[Json]:

@@ -220,9 +220,11 @@ class Desk(Front):
         return await self._ended(row)
 
     async def discard(self, actor: Actor, transfer: str) -> Json:
-        """Erase a transfer."""
+        """Erase a transfer, and wait until its file is gone."""
         row = await self._station.write(inbox.discard, self._station, actor, transfer)
-        return await self._ended(row)
+        view = await self._ended(row)
+        await inbox.erased(self._station, row.id)
+        return view
 
     async def answer(self, actor: Actor, transfer: str, destroyed: bool, by: str) -> Json:
         """Answer the request to destroy what was released of a transfer."""

@@ -6,10 +6,12 @@ Every act is one transaction with its audit record; files follow, and are redone
 import json
 
 import msgspec
+import trio
 
+from medp2p import limits
 from medp2p.daemon import checking, endings, papers, releasing, statements
 from medp2p.daemon.station import Station
-from medp2p.errors import CheckRefusedError, ConflictError, TransferAbortedError
+from medp2p.errors import CheckRefusedError, ConflictError, StoreError, TransferAbortedError
 from medp2p.model import ENDED, Actor, Direction, State, short_id
 from medp2p.vault import targets, transfers
 from medp2p.vault.store import Tx
@@ -118,6 +120,22 @@ def discard(tx: Tx, station: Station, actor: Actor, prefix: str) -> TransferRow:
         raise _no_use(row, "discard")
     _state_and_end(tx, station, actor, row, State.DISCARDED, "discarded", "discard", "")
     return row
+
+
+async def erased(station: Station, transfer: str) -> None:
+    """Wait until what a transfer had here is erased.
+
+    Raises:
+        StoreError: That takes too long to wait for; it goes on.
+    """
+    with station.board.listen(transfer) as bell, trio.move_on_after(limits.ERASE_WAIT_SECONDS):
+        while (await station.read(transfers.get, transfer)).erasing:
+            await bell.wait()
+        return
+    raise StoreError(
+        "that is decided, but the file could not be erased yet",
+        hint="it is tried again until it works; the log of the daemon says what fails",
+    )
 
 
 def _no_use(row: TransferRow, verb: str) -> ConflictError:

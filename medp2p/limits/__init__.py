@@ -192,6 +192,8 @@ MAX_EXCLUDES = 100
 MAX_EXPECTATIONS = 100
 #: An erasing that failed, or whose traces a reader held up, is tried again.
 ERASE_AGAIN_SECONDS = 10.0
+#: How long the answer to a discard waits for the file to be gone; a disk that fails takes longer.
+ERASE_WAIT_SECONDS = 5.0
 #: How often the janitor looks without being asked.
 ERASE_LOOK_SECONDS = 60.0
 #: A source file that cannot be read (a network mount that hangs) is tried so often, with pauses

@@ -8,6 +8,7 @@ import pytest
 
 from medp2p import limits
 from medp2p.daemon import keeping
+from medp2p.errors import StoreError
 from medp2p.model import State
 from tests.helpers.stations import (
     ANNA,
@@ -89,7 +90,10 @@ async def test_an_erasing_that_fails_is_tried_again(
         await it.restart(b, step=broken)
         transfer = await a.send("b", it.source("study", SMALL))
         await a.until(transfer, State.SEALED)
-        await b.desk.discard(ANNA, transfer)
+        monkeypatch.setattr(limits, "ERASE_WAIT_SECONDS", 0.05)
+        with pytest.raises(StoreError, match="could not be erased yet"):
+            await b.desk.discard(ANNA, transfer)
+        assert b.state(transfer) is State.DISCARDED
         await until(lambda: b.vault() == [])
         assert failures == 0
 

@@ -19,7 +19,6 @@ from tests.e2e.harness import (
     tree_bytes,
     tree_digest,
     wait_for,
-    wait_until,
 )
 from tests.tools import need_tool
 
@@ -106,8 +105,7 @@ def test_from_offer_to_release(hospital: Hospital, study: Path, tmp_path: Path) 
     assert len(after) == 2 * len(before)
 
     ward.cli("inbox", "discard", sent).ok()
-    # It is decided durably when the command ends; the file goes a moment later.
-    wait_until(lambda: not list(ward.vault.iterdir()))
+    assert not list(ward.vault.iterdir())
     assert ward.wait_state("inbox", sent, "discarded")
     for one, events in (
         (ct, {"send", "seal", "release"}),
