@@ -8,6 +8,7 @@ import enum
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from medp2p.errors import UsageError
 
@@ -97,6 +98,49 @@ def transfer_id_to_bytes(text: str) -> bytes:
 def short_id(transfer_id: str) -> str:
     """Return the first 8 characters: folder names and listings."""
     return transfer_id[:8]
+
+
+#: What the audit log can say that happened.
+AuditEvent = Literal[
+    "abort",
+    "accept",
+    "acknowledge",
+    "alarm",
+    "cancel",
+    "check",
+    "config",
+    "decline",
+    "destroy",
+    "discard",
+    "expire",
+    "expiring",
+    "fact-refused",
+    "fail",
+    "offer",
+    "open",
+    "page-ended",
+    "page-opened",
+    "page-refused",
+    "pair",
+    "pairing-close",
+    "pairing-open",
+    "policy",
+    "previewed",
+    "recall",
+    "release",
+    "release-begin",
+    "release-to",
+    "reveal-label",
+    "seal",
+    "send",
+    "strangers",
+    "target-add",
+    "target-remove",
+    "unpair",
+    "verify",
+    "verify-peer",
+    "withdraw",
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ Every method may raise MedP2PError; the API passes code, text and hint on.
 from collections.abc import AsyncGenerator
 from typing import Any, Protocol
 
-from medp2p.model import Actor
+from medp2p.model import Actor, AuditEvent
 
 #: An object of the answers below.
 Json = dict[str, Any]
@@ -72,7 +72,7 @@ class Desk(Protocol):
         """Return ``{run, idle_seconds}``: random text of this start, and when sessions end."""
         ...
 
-    async def note_page(self, actor: Actor, event: str, outcome: str, detail: Json) -> None:
+    async def note_page(self, actor: Actor, event: AuditEvent, outcome: str, detail: Json) -> None:
         """Put "page-opened", "page-ended" or "page-refused" into the audit log."""
         ...
 

@@ -12,7 +12,16 @@ from medp2p.daemon import expiring, papers, recalling
 from medp2p.daemon.endings import end, record
 from medp2p.daemon.station import Station
 from medp2p.errors import IntegrityError, TransferAbortedError, TransferRefusedError
-from medp2p.model import ENDED, PEER, WHOLE, Direction, Reason, State, transfer_id_from_bytes
+from medp2p.model import (
+    ENDED,
+    PEER,
+    WHOLE,
+    AuditEvent,
+    Direction,
+    Reason,
+    State,
+    transfer_id_from_bytes,
+)
 from medp2p.proto.facts import Statement
 from medp2p.vault import transfers
 from medp2p.vault.peers import PeerRow
@@ -121,7 +130,9 @@ def _released(tx: Tx, station: Station, row: TransferRow, statement: Statement) 
     record(tx, station, row, "release", PEER, detail={"at_ms": statement.time_ms})
 
 
-def _ended_there(state: State, event: str, *, whole_too: bool = False) -> Callable[..., None]:
+def _ended_there(
+    state: State, event: AuditEvent, *, whole_too: bool = False
+) -> Callable[..., None]:
     """Return how a transfer ends here because it has ended at the receiver.
 
     Args:
@@ -160,7 +171,7 @@ def _ended_there(state: State, event: str, *, whole_too: bool = False) -> Callab
 # --- what the sender told us about its transfer -------------------------------------------
 
 
-def _taken_back(state: State, event: str) -> Callable[..., None]:
+def _taken_back(state: State, event: AuditEvent) -> Callable[..., None]:
     def act(tx: Tx, station: Station, row: TransferRow, statement: Statement) -> None:
         if row.state in ENDED:
             return

@@ -7,8 +7,8 @@ left as ``erasing`` on the row; the janitor carries it out and redoes it after a
 from medp2p.daemon import papers
 from medp2p.daemon.station import Station
 from medp2p.errors import MedP2PError
-from medp2p.model import Actor, Direction, State
-from medp2p.vault import transfers
+from medp2p.model import Actor, AuditEvent, Direction, State
+from medp2p.vault import peers, transfers
 from medp2p.vault.store import Tx
 from medp2p.vault.transfers import TransferRow
 
@@ -19,7 +19,7 @@ def end(
     row: TransferRow,
     state: State,
     *,
-    event: str,
+    event: AuditEvent,
     actor: Actor,
     outcome: str = "ok",
     error: MedP2PError | None = None,
@@ -54,7 +54,7 @@ def record(
     tx: Tx,
     station: Station,
     row: TransferRow,
-    event: str,
+    event: AuditEvent,
     actor: Actor,
     outcome: str = "ok",
     detail: dict[str, object] | None = None,
@@ -70,3 +70,10 @@ def record(
         outcome=outcome,
         detail=detail or {},
     )
+
+
+def whom_to_call(tx: Tx, row: TransferRow) -> str:
+    """Return the telephone number of a transfer's peer, or its name where there is none."""
+    peer = peers.by_key(tx, row.peer_key)
+    phone = "" if peer is None else peer.settings.get("phone", "")
+    return phone or row.peer_name

@@ -15,12 +15,12 @@ import trio
 
 from medp2p import limits
 from medp2p.daemon import clock, greeting, statements
-from medp2p.daemon.endings import end, record
+from medp2p.daemon.endings import end, record, whom_to_call
 from medp2p.daemon.station import Station
 from medp2p.model import ENDED, PEER, RULE, Direction, Priority, State, short_id
 from medp2p.proto.facts import FEATURE_FACTS, Statement
 from medp2p.text import format_duration, rfc3339
-from medp2p.vault import deadlines, peers, transfers
+from medp2p.vault import deadlines, transfers
 from medp2p.vault.store import Tx
 from medp2p.vault.transfers import TransferRow
 
@@ -195,9 +195,7 @@ def _alarm(
     """Raise an alarm about a transfer, once."""
     if not deadlines.add(tx, row.id, kind, station.now_ms()):
         return
-    peer = peers.by_key(tx, row.peer_key)
-    phone = "" if peer is None else peer.settings.get("phone", "")
-    text = f"{text}; call {phone}" if phone else f"{text}; call {row.peer_name}"
+    text = f"{text}; call {whom_to_call(tx, row)}"
     looked.alarms.append(
         station.ledger.alarm(tx, kind=kind, text=text, peer=row.peer_name, peer_key=row.peer_key)
     )

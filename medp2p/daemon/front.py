@@ -10,7 +10,7 @@ from medp2p.daemon import browsing, doctor, overview, searching, views
 from medp2p.daemon.pairing import PairingDesk
 from medp2p.daemon.station import Station
 from medp2p.daemon.views import Json
-from medp2p.model import Actor
+from medp2p.model import Actor, AuditEvent
 from medp2p.vault import peers
 
 
@@ -64,7 +64,7 @@ class Front:
         station = self._station
         return {"run": station.run.hex()[:16], "idle_seconds": station.config.page_idle_seconds}
 
-    async def note_page(self, actor: Actor, event: str, outcome: str, detail: Json) -> None:
+    async def note_page(self, actor: Actor, event: AuditEvent, outcome: str, detail: Json) -> None:
         """Put what happened to the page's sessions into the audit log."""
         await self._station.write(
             self._station.ledger.record, event=event, actor=actor, outcome=outcome, detail=detail

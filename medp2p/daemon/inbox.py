@@ -12,7 +12,7 @@ from medp2p import limits
 from medp2p.daemon import checking, endings, papers, releasing, statements
 from medp2p.daemon.station import Station
 from medp2p.errors import CheckRefusedError, ConflictError, StoreError, TransferAbortedError
-from medp2p.model import ENDED, Actor, Direction, State, short_id
+from medp2p.model import ENDED, Actor, AuditEvent, Direction, State, short_id
 from medp2p.vault import targets, transfers
 from medp2p.vault.store import Tx
 from medp2p.vault.transfers import TransferRow
@@ -158,7 +158,7 @@ def _state_and_end(
     row: TransferRow,
     state: State,
     fact: str,
-    event: str,
+    event: AuditEvent,
     reason: str,
 ) -> None:
     statements.queue_fact(tx, station, row, fact, {"reason": reason} if reason else {})

@@ -17,7 +17,7 @@ from medp2p.daemon.refusals import Refusals
 from medp2p.errors import SealBrokenError, VaultLockedError
 from medp2p.identity import encode_peer_id
 from medp2p.limits import MAX_STRANGER_ROWS
-from medp2p.model import RULE, Actor
+from medp2p.model import RULE, Actor, AuditEvent
 from medp2p.text import rfc3339
 from medp2p.vault import log
 from medp2p.vault.sealing import VaultBox
@@ -47,7 +47,7 @@ class Ledger:
         self,
         tx: Tx,
         *,
-        event: str,
+        event: AuditEvent,
         actor: Actor,
         outcome: str = "ok",
         peer: str | None = None,

@@ -11,6 +11,7 @@ Source: docs/PROTOCOL.md, "Facts" and "Recall".
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 
 import msgspec
 
@@ -58,6 +59,21 @@ def opening(tx: Tx, station: Station, row: TransferRow) -> dict[str, str]:
     if all(fact.kind == PREVIEWED or one.get(HOW) == PREVIEW for fact, one in looks):
         detail[HOW] = PREVIEW
     return detail
+
+
+def opened_when(detail: Mapping[str, str]) -> str:
+    """Return what of a peer's word about looks may stand in clear: "never", a time, or "".
+
+    A text that it chose could name a patient, and the audit log forgets nothing.
+    """
+    said = detail.get("opened", "")
+    if said == "never":
+        return said
+    try:
+        moment = datetime.fromisoformat(said)
+        return rfc3339(int(moment.timestamp() * 1000)) if moment.tzinfo is not None else ""
+    except (ValueError, OverflowError):
+        return ""
 
 
 def opening_words(detail: Mapping[str, str]) -> str:

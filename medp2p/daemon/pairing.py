@@ -21,7 +21,7 @@ from medp2p.daemon.pins import Proof, pin_by_code
 from medp2p.daemon.station import Station
 from medp2p.errors import MedP2PError, PairingError
 from medp2p.identity import new_code, parse_code
-from medp2p.model import PEER, Actor
+from medp2p.model import PEER, Actor, AuditEvent
 from medp2p.net.dial import Identity, Route, tcp_route
 from medp2p.net.handshake import PairingChannel
 from medp2p.net.link import Link
@@ -352,7 +352,7 @@ class PairingDesk:
         self.on_number(self.number)
         self._station.events.publish({"event": "pairing", "pairing": self.state()})
 
-    async def _record(self, event: str, actor: Actor, outcome: str = "ok") -> None:
+    async def _record(self, event: AuditEvent, actor: Actor, outcome: str = "ok") -> None:
         def note(tx: Tx) -> None:
             self._station.ledger.record(tx, event=event, actor=actor, outcome=outcome)
 

@@ -7,7 +7,7 @@ from medp2p.daemon.address import format_address, parse_address
 from medp2p.daemon.station import Station
 from medp2p.errors import ConflictError, KeyAlarmError, TransferAbortedError, UnknownPeerError
 from medp2p.identity import check_peer_name, decode_peer_id
-from medp2p.model import WHOLE, Actor, Direction, State
+from medp2p.model import WHOLE, Actor, AuditEvent, Direction, State
 from medp2p.vault import peers, transfers
 from medp2p.vault.peers import PeerRow
 from medp2p.vault.store import Tx
@@ -134,7 +134,7 @@ class Peering:
         endings.end(tx, self._station, row, state, event="unpair", actor=actor, error=error)
 
     def _record(
-        self, tx: Tx, event: str, actor: Actor, row: PeerRow, detail: dict[str, object]
+        self, tx: Tx, event: AuditEvent, actor: Actor, row: PeerRow, detail: dict[str, object]
     ) -> None:
         self._station.ledger.record(
             tx,

@@ -108,7 +108,7 @@ def _begin(
         }
     station.ledger.record(
         tx,
-        event=openings.PREVIEWED,
+        event="previewed",
         actor=actor,
         peer=row.peer_name,
         peer_key=row.peer_key,

@@ -12,14 +12,25 @@ from collections.abc import Collection
 
 from medp2p import limits
 from medp2p.daemon import checking, greeting, papers, statements
-from medp2p.daemon.endings import end, record
-from medp2p.daemon.openings import opening, opening_words
+from medp2p.daemon.endings import end, record, whom_to_call
+from medp2p.daemon.openings import opened_when, opening, opening_words
 from medp2p.daemon.station import Station
 from medp2p.errors import ConflictError, TransferRefusedError, UsageError
-from medp2p.model import ENDED, PEER, RULE, WHOLE, Actor, Direction, Reason, State, short_id
+from medp2p.model import (
+    ENDED,
+    PEER,
+    RULE,
+    WHOLE,
+    Actor,
+    AuditEvent,
+    Direction,
+    Reason,
+    State,
+    short_id,
+)
 from medp2p.proto.facts import Statement
 from medp2p.text import rfc3339
-from medp2p.vault import facts, log, peers, releases, transfers
+from medp2p.vault import facts, log, releases, transfers
 from medp2p.vault.store import Tx
 from medp2p.vault.transfers import TransferRow
 
@@ -147,15 +158,10 @@ def crossed(
 
 
 def _alarm_released(tx: Tx, station: Station, row: TransferRow) -> None:
-    peer = peers.by_key(tx, row.peer_key)
-    phone = "" if peer is None else peer.settings.get("phone", "")
     text = f"transfer {short_id(row.id)} is {row.state.value} here, but was released there"
+    text += f"; call {whom_to_call(tx, row)}"
     station.ledger.alarm(
-        tx,
-        kind=RELEASED_AFTER_END,
-        text=f"{text}; call {phone or row.peer_name}",
-        peer=row.peer_name,
-        peer_key=row.peer_key,
+        tx, kind=RELEASED_AFTER_END, text=text, peer=row.peer_name, peer_key=row.peer_key
     )
 
 
@@ -165,7 +171,7 @@ def _told_after_end(
     row: TransferRow,
     statement: Statement,
     *,
-    event: str,
+    event: AuditEvent,
     code: str,
     text: str,
 ) -> None:
@@ -247,7 +253,7 @@ def _recalled(
     row: TransferRow,
     statement: Statement,
     words: str,
-    event: str = "recall",
+    event: AuditEvent = "recall",
 ) -> None:
     error = TransferRefusedError(f"recalled: {words}")
     detail = _said(statement)
@@ -255,7 +261,7 @@ def _recalled(
 
 
 def _said(statement: Statement) -> dict[str, object]:
-    return {"at_ms": statement.time_ms, "opened": statement.detail.get("opened", "")}
+    return {"at_ms": statement.time_ms, "opened": opened_when(statement.detail)}
 
 
 # --- at the receiver ----------------------------------------------------------------------

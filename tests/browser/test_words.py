@@ -5,13 +5,14 @@ import base64
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from playwright.sync_api import Page
 
 from medp2p.cli.releases import seconds_of
 from medp2p.errors import UsageError
+from medp2p.model import AuditEvent
 from tests.browser.viewing import ROOT, Viewer
 from tests.e2e.harness import Hospital, Workstation
 
@@ -113,6 +114,13 @@ def test_states_are_told_to_whoever_reads_them(station: Workstation, viewer: Vie
     assert "waits for a decision here" in here
     assert "waits for a decision of the receiver" in there
     assert all(here)
+
+
+def test_the_page_has_words_for_all_that_the_log_can_say(
+    station: Workstation, viewer: Viewer
+) -> None:
+    said = ask(viewer.open(station), "audit", "(it) => Object.keys(it.EVENTS)")
+    assert sorted(said) == sorted(get_args(AuditEvent))
 
 
 def test_details_of_the_log_are_in_words(station: Workstation, viewer: Viewer) -> None:

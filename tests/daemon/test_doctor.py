@@ -191,11 +191,11 @@ async def test_clocks_of_peers_that_are_still_paired(home: Home) -> None:
 async def test_a_clock_behind_the_audit_log(home: Home) -> None:
     async with running(home) as station:
         with station.store.write() as tx:
-            station.ledger.record(tx, event="a", actor=ANNA)
+            station.ledger.record(tx, event="offer", actor=ANNA)
         station.now_ms = lambda: NOW - 3_600_000
         assert "1 h 00 min behind an audit" in str(row(await examine(station), "clock")["text"])
         with station.store.write() as tx:  # as the alarm about it does, and all that follows
-            station.ledger.record(tx, event="b", actor=ANNA)
+            station.ledger.record(tx, event="accept", actor=ANNA)
         assert "behind an audit" in str(row(await examine(station), "clock")["text"])
 
 

@@ -234,7 +234,7 @@ def test_alarms_are_there_until_acknowledged(station: Station) -> None:
 def test_the_newest_records_have_no_patient_facts(station: Station) -> None:
     """The page shows them without: they are not even opened."""
     with station.store.write() as tx:
-        station.ledger.record(tx, event="preview", actor=ANNA, patient={"studies": ["1.2.3"]})
+        station.ledger.record(tx, event="previewed", actor=ANNA, patient={"studies": ["1.2.3"]})
     (record,) = seen(station)["audit"]
     assert "1.2.3" not in json.dumps(record)
 

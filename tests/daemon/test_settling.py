@@ -13,7 +13,7 @@ import trio
 from medp2p import limits
 from medp2p.daemon import endings, opening
 from medp2p.errors import ConflictError, NoSpaceError, ReleaseError, StoreError
-from medp2p.model import State
+from medp2p.model import AuditEvent, State
 from medp2p.vault import transfers
 from tests.helpers.crashing import crash, nothing, releasing
 from tests.helpers.stations import ANNA, Lab, Workstation, pair_of, random_bytes, tree_of, until
@@ -40,7 +40,7 @@ def full_store(patch: pytest.MonkeyPatch) -> None:
     """Let no end of a release be noted."""
     real = endings.record
 
-    def record(tx: Any, station: Any, row: Any, event: str, *rest: Any, **more: Any) -> None:
+    def record(tx: Any, station: Any, row: Any, event: AuditEvent, *rest: Any, **more: Any) -> None:
         if event == "release":
             raise NoSpaceError("no space left for the database")
         real(tx, station, row, event, *rest, **more)

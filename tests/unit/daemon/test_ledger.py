@@ -88,8 +88,8 @@ def test_patient_facts_are_sealed_and_shown_only_with_the_vault_key(
 
 def test_a_sealed_part_belongs_to_its_record(store: Store, ledger: Ledger) -> None:
     with store.write() as tx:
-        ledger.record(tx, event="a", actor=ANNA, patient={"n": 1})
-        ledger.record(tx, event="b", actor=ANNA, patient={"n": 2})
+        ledger.record(tx, event="offer", actor=ANNA, patient={"n": 1})
+        ledger.record(tx, event="accept", actor=ANNA, patient={"n": 2})
         rows = log.entries(tx)
         tx.execute("DROP TRIGGER audit_unchanged")
         tx.execute("UPDATE audit SET sealed = ? WHERE seq = 1", (rows[1].sealed,))
@@ -104,13 +104,13 @@ def test_a_sealed_part_belongs_to_its_record(store: Store, ledger: Ledger) -> No
 
 def test_a_damaged_record_does_not_hide_the_others(store: Store, ledger: Ledger) -> None:
     with store.write() as tx:
-        for event in "abc":
-            ledger.record(tx, event=event, actor=ANNA)
+        for outcome in "abc":
+            ledger.record(tx, event="send", outcome=outcome, actor=ANNA)
         tx.execute("DROP TRIGGER audit_unchanged")
         tx.execute("UPDATE audit SET record = x'ff' WHERE seq = 2")
         for in_clear in (False, True):
             shown = ledger.list(tx, 10, in_clear=in_clear)
-            assert [row.get("event") for row in shown] == ["a", None, "c"]
+            assert [row.get("outcome") for row in shown] == ["a", None, "c"]
             assert shown[1]["damaged"] is True
             assert shown[1]["seq"] == 2
         assert ledger.verify(tx)["broken_at"] == 2
@@ -119,7 +119,7 @@ def test_a_damaged_record_does_not_hide_the_others(store: Store, ledger: Ledger)
 def test_an_act_that_fails_leaves_no_record(store: Store, ledger: Ledger) -> None:
     def act() -> None:
         with store.write() as tx:
-            ledger.record(tx, event="a", actor=ANNA)
+            ledger.record(tx, event="offer", actor=ANNA)
             raise KeyError
 
     with pytest.raises(KeyError):
@@ -130,8 +130,8 @@ def test_an_act_that_fails_leaves_no_record(store: Store, ledger: Ledger) -> Non
 
 def test_listing_pages(store: Store, ledger: Ledger) -> None:
     with store.write() as tx:
-        for number in range(5):
-            ledger.record(tx, event=f"e{number}", actor=ANNA)
+        for _ in range(5):
+            ledger.record(tx, event="send", actor=ANNA)
     with store.read() as tx:
         assert [row["seq"] for row in ledger.list(tx, 2)] == [4, 5]
         assert [row["seq"] for row in ledger.list(tx, 2, 0)] == [1, 2]
@@ -142,7 +142,7 @@ def test_listing_pages(store: Store, ledger: Ledger) -> None:
 def test_verify_tells_a_change(store: Store, ledger: Ledger) -> None:
     with store.write() as tx:
         for number in range(3):
-            ledger.record(tx, event=f"e{number}", actor=ANNA)
+            ledger.record(tx, event="send", outcome=f"e{number}", actor=ANNA)
         good = ledger.verify(tx)
         assert good["ok"] is True
         assert good["count"] == 3
@@ -156,7 +156,7 @@ def test_verify_tells_a_change(store: Store, ledger: Ledger) -> None:
 
 def test_detail_that_is_not_json_is_a_bug(store: Store, ledger: Ledger) -> None:
     with pytest.raises(AuditError), store.write() as tx:
-        ledger.record(tx, event="a", actor=ANNA, detail={"path": b"x"})
+        ledger.record(tx, event="offer", actor=ANNA, detail={"path": b"x"})
 
 
 def test_an_alarm_is_chained_once_until_it_is_acknowledged(store: Store, ledger: Ledger) -> None:

@@ -3,9 +3,8 @@
 import { h, patchList, setText, time, told } from "./dom.js";
 import { escapeText, formatBytes, formatDuration, formatTime, isMoment } from "./format.js";
 
-const WORDS = {
-  start: "daemon started",
-  stop: "daemon stopped",
+/** What the daemon puts into its log (medp2p/model.py, AuditEvent). */
+export const EVENTS = {
   "pairing-open": "pairing code shown",
   "pairing-close": "pairing closed",
   pair: "paired",
@@ -22,17 +21,18 @@ const WORDS = {
   open: "opened",
   "release-begin": "release begun",
   release: "released",
+  "release-to": "target of the release chosen",
   withdraw: "released folder removed",
   recall: "recall",
   destroy: "destroy asked or answered",
   cancel: "cancelled",
   discard: "discarded",
   verify: "read again",
-  preview: "previewed",
+  previewed: "previewed",
+  expiring: "expires, or does not yet",
   expire: "expired",
   fail: "failed",
   abort: "broken off",
-  fact: "statement taken",
   "fact-refused": "statement refused",
   "reveal-label": "masked label shown",
   "target-add": "target added",
@@ -94,7 +94,7 @@ function make(record) {
   return h(
     "li",
     { class: "audit-item", data: { event: record.event } },
-    h("p", { class: "audit-line" }, h("strong", null, escapeText((!bad && WORDS[record.event]) || record.event || `record ${record.seq}`)), record.peer ? [" ", told(record.peer)] : null, bad ? [" ", h("span", { class: "badge bad" }, escapeText(record.damaged ? "damaged" : record.outcome))] : null, record.transfer ? [" ", h("code", { class: "muted" }, escapeText(record.transfer).slice(0, SHORT))] : null),
+    h("p", { class: "audit-line" }, h("strong", null, escapeText((!bad && EVENTS[record.event]) || record.event || `record ${record.seq}`)), record.peer ? [" ", told(record.peer)] : null, bad ? [" ", h("span", { class: "badge bad" }, escapeText(record.damaged ? "damaged" : record.outcome))] : null, record.transfer ? [" ", h("code", { class: "muted" }, escapeText(record.transfer).slice(0, SHORT))] : null),
     h("p", { class: "audit-by muted" }, time(record.time), " · ", who ? [told(who), ", "] : null, escapeText(via), detail ? [" · ", told(detail)] : null),
   );
 }
