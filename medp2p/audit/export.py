@@ -45,7 +45,7 @@ def read_lines(lines: Iterable[str]) -> Iterator[tuple[int, bytes, None, bytes]]
     for number, text in enumerate(lines, 1):
         try:
             line = json.loads(text)
-            yield int(line["seq"]), _record(line), None, bytes.fromhex(line["hash"])
+            yield _number(line["seq"]), _record(line), None, bytes.fromhex(line["hash"])
         except (
             ValueError,
             TypeError,
@@ -55,6 +55,13 @@ def read_lines(lines: Iterable[str]) -> Iterator[tuple[int, bytes, None, bytes]]
             AuditError,
         ) as error:
             raise AuditError(f"line {number} is not a line of an audit export") from error
+
+
+def _number(value: object) -> int:
+    """Return a number as exports have it: 1e999 and 1.5 are none, nor is true."""
+    if type(value) is not int:
+        raise TypeError("no whole number")
+    return value
 
 
 def _record(line: dict[str, object]) -> bytes:

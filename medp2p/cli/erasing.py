@@ -6,6 +6,8 @@ What snapshots, backups and flash memory keep is out of reach; docs/THREATS.md s
 import os
 import shutil
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from medp2p.errors import HomeError
@@ -33,7 +35,7 @@ def erase_home(path: Path) -> list[str]:
     Raises:
         HomeError: Something could not be erased; names it.
     """
-    try:
+    with named_errors(path):
         _erase_keys(path / _KEYS)
         for name in _FILES:
             (path / name).unlink(missing_ok=True)
@@ -42,9 +44,16 @@ def erase_home(path: Path) -> list[str]:
         left = sorted(os.listdir(path))
         if not left:
             path.rmdir()
+    return left
+
+
+@contextmanager
+def named_errors(path: Path) -> Iterator[None]:
+    """Turn what the system refuses in a home into a HomeError that names the file."""
+    try:
+        yield
     except OSError as error:
         raise HomeError(f"{error.filename or path}: {error.strerror}") from error
-    return left
 
 
 def _erase_keys(folder: Path) -> None:

@@ -131,7 +131,7 @@ def read_expectations(name: str) -> list[Json]:
         ) from error
     try:
         found = json.loads(data) if len(data) <= most else None
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     given = found if isinstance(found, list) else [found]
     several = [one for one in given if isinstance(one, dict) and one]

@@ -6,7 +6,7 @@ import time
 import click
 
 from medp2p import limits
-from medp2p.cli.erasing import erase_home, is_home
+from medp2p.cli.erasing import erase_home, is_home, named_errors
 from medp2p.cli.session import Session, ask_for, on_terminal, verb
 from medp2p.cli.show import Json, columns, fields, safe
 from medp2p.control.client import SilentError
@@ -154,14 +154,17 @@ def wipe(session: Session, yes: bool) -> None:
     from medp2p.daemon.home import Home, Lock
 
     path = session.home
-    if not is_home(path):
+    with named_errors(path):
+        found = is_home(path)
+    if not found:
         raise HomeError(f"there is no home at {path}")
     if not yes and not on_terminal():
         raise UsageError(
             "without a terminal nobody can be asked", hint="say --yes to erase everything"
         )
     home = Home(path)
-    home.run.mkdir(mode=0o700, exist_ok=True)  # for the lock; a broken home may lack it
+    with named_errors(path):
+        home.run.mkdir(mode=0o700, exist_ok=True)  # for the lock; a broken home may lack it
     with Lock(home):
         if not yes:
             ask_for("wipe", f"to erase {safe(str(path))} for good, type wipe")

@@ -23,6 +23,8 @@ from medp2p.vault.durable import Files, disk_errors
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _NOT_OURS = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
+#: Somebody has shut it since: that one stays, and holds up no other.
+_SHUT = (errno.EACCES, errno.EPERM)
 
 
 class Kept(msgspec.Struct, frozen=True, array_like=True):
@@ -145,9 +147,12 @@ def _remove_files(
         try:
             folder = _open_below(top, parent)
         except OSError as error:
-            if error.errno not in _NOT_OURS:
+            if error.errno in _SHUT:
+                done.changed += 1
+            elif error.errno in _NOT_OURS:
+                done.gone += 1
+            else:
                 raise
-            done.gone += 1
             continue
         try:
             _remove_file(folder, name, entry, files, done)
@@ -159,7 +164,7 @@ def _remove_file(folder: int, name: bytes, entry: Kept, files: Files, done: With
     try:
         descriptor = os.open(name, _FILE, dir_fd=folder)
     except OSError as error:
-        if error.errno not in (*_NOT_OURS, errno.EACCES, errno.EPERM):
+        if error.errno not in (*_NOT_OURS, *_SHUT):
             raise
         if error.errno == errno.ENOENT:
             done.gone += 1
@@ -175,11 +180,16 @@ def _remove_file(folder: int, name: bytes, entry: Kept, files: Files, done: With
         )
         # Nobody may have put another one in its place, or written to it, while it was read.
         after = os.stat(name, dir_fd=folder, follow_symlinks=False)
-        if same and _identity(before) == _identity(after):
+        if not same or _identity(before) != _identity(after):
+            done.changed += 1
+            return
+        try:
             files.unlink(name, folder=folder, step="release-sweep")
             done.removed += 1
-        else:
-            done.changed += 1
+        except OSError as error:
+            if error.errno not in _SHUT:
+                raise
+            done.changed += 1  # its folder is shut for writing
     finally:
         os.close(descriptor)
 

@@ -65,6 +65,9 @@ def test_a_changed_line_is_found(change: dict[str, object]) -> None:
         '{"record_b64": "*", "seq": 1, "hash": ""}',
         '{"record_b64": "ü", "seq": 1, "hash": ""}',
         '{"n": NaN, "seq": null, "hash": ""}',
+        '{"n": 1, "seq": 1e999, "hash": ""}',
+        '{"n": 1, "seq": 1.5, "hash": ""}',
+        '{"n": 1, "seq": true, "hash": ""}',
         "[" * 100_000,
     ],
 )

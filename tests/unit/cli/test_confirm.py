@@ -115,7 +115,9 @@ def test_expectations(medp2p: Medp2p, janes: Served, study: Path, tmp_path: Path
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("content", ["", "no json", "[]", "{}", "[1]", '"x"', "[{}]", "x" * 20_000])
+@pytest.mark.parametrize(
+    "content", ["", "no json", "[]", "{}", "[1]", '"x"', "[{}]", "x" * 20_000, "[" * 5000]
+)
 def test_what_is_no_expectation(medp2p: Medp2p, served: Served, study: Path, content: str) -> None:
     done = medp2p("send", "b", str(study), "--expect-from", "-", stdin=content)
     assert done.code == 2

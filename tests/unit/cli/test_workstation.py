@@ -1,8 +1,10 @@
 """The verbs init, id, doctor, daemon and wipe, on real homes."""
 
+import errno
 import io
 import logging
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 import trio
 
 from medp2p import limits
+from medp2p.cli import workstation
 from medp2p.cli.erasing import erase_home, is_home
 from medp2p.cli.log import start_log
 from medp2p.cli.workstation import doctor_text
@@ -336,3 +339,25 @@ def ended_by(medp2p: Medp2p, monkeypatch: pytest.MonkeyPatch, error: Exception) 
 
     monkeypatch.setattr(tree, "run", run)
     return medp2p("daemon")
+
+
+def test_wipe_names_what_the_system_refuses(made: Medp2p) -> None:
+    shutil.rmtree(made.home / "run")
+    (made.home / "run").write_text("no folder")
+    done = made("wipe", "--yes", "--json")
+    assert done.code == 1
+    assert done.json["error"]["code"] == "home"
+    assert str(made.home / "run") in done.json["error"]["text"]
+    assert (made.home / "keys" / "noise.key").exists()
+
+
+def test_wipe_of_a_home_that_cannot_be_seen_says_so(
+    made: Medp2p, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shut(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(workstation, "is_home", shut)
+    done = made("wipe", "--yes")
+    assert done.code == 1
+    assert f"{made.home}: Permission denied" in done.err

@@ -1,9 +1,11 @@
 """Taking a released folder back: only what is byte for byte what was released."""
 
+import errno
 import os
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from blake3 import blake3
@@ -83,6 +85,23 @@ def test_no_link_is_followed_to_a_file_or_through_a_folder(folder: Path, tmp_pat
     (folder / "a").symlink_to(tmp_path / "away")
     assert act(folder) == (1, 0, 2, True)
     assert (tmp_path / "away" / "two").exists()
+
+
+@pytest.mark.parametrize("shut", ["open", "unlink"])
+def test_a_folder_that_was_shut_holds_up_no_other(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, shut: str
+) -> None:
+    """The account that runs tests may do anything, so the refusal is acted."""
+    real = getattr(os, shut)
+
+    def refusing(path: bytes, *rest: Any, **more: Any) -> Any:
+        if path == {"open": b"a", "unlink": b"two"}[shut]:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return real(path, *rest, **more)
+
+    monkeypatch.setattr(os, shut, refusing)
+    assert act(folder) == ((1, 2, 0, True) if shut == "open" else (2, 1, 0, True))
+    assert not (folder / "three").exists()
 
 
 def test_a_foreign_file_keeps_its_folder(folder: Path) -> None:
