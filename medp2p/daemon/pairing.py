@@ -11,6 +11,7 @@ import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import trio
 
@@ -23,6 +24,7 @@ from medp2p.errors import MedP2PError, PairingError
 from medp2p.identity import new_code, parse_code
 from medp2p.model import PEER, Actor, AuditEvent
 from medp2p.net.dial import Identity, Route, tcp_route
+from medp2p.net.guard import guard
 from medp2p.net.handshake import PairingChannel
 from medp2p.net.link import Link
 from medp2p.proto.messages import PairConfirm, PairDone, PairRefused, PairStart
@@ -221,7 +223,7 @@ class PairingDesk:
             self._end("closed", f"{waiting.wrong} wrong guesses: pairing is closed")
             return
         if not wrong:
-            self._spawn(self._record, "pair", PEER, "broken-off")
+            self._spawn(self._note_broken_off)
         waiting.code = self._fresh_code()
         self._changed()
 
@@ -238,6 +240,11 @@ class PairingDesk:
                 station.ledger.alarm(tx, kind="pairing-guesses", text=text, actor=PEER)
 
         await station.write(note)
+
+    async def _note_broken_off(self) -> None:
+        """In a task of its own: what fails here must not end the daemon."""
+        note = partial(self._record, "pair", PEER, "broken-off")
+        await guard("record of a pairing", note, self._station.count_bug)
 
     async def _expire(self, waiting: _Waiting) -> None:
         await trio.sleep_until(waiting.deadline)

@@ -22,7 +22,7 @@ from medp2p.daemon.joining import find_waiting
 from medp2p.daemon.ledger import Ledger
 from medp2p.daemon.pairing import PairingDesk
 from medp2p.daemon.station import Station
-from medp2p.errors import KeyAlarmError, LinkLostError, PairingError, UsageError
+from medp2p.errors import KeyAlarmError, LinkLostError, NoSpaceError, PairingError, UsageError
 from medp2p.identity import fingerprint_text, parse_code, words
 from medp2p.model import Actor
 from medp2p.net import handshake
@@ -368,6 +368,34 @@ async def test_a_run_broken_off_after_our_confirmation_burns_the_code(tmp_path: 
         assert a.desk.state()["guesses_left"] == limits.PAIRING_GUESSES
         with pytest.raises(PairingError, match="does not wait for this code"):
             await b.desk.join(ANNA, code, ADDRESS)
+
+
+async def test_a_run_broken_off_while_the_disk_is_full_ends_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with network(tmp_path) as (net, a, b):
+        await a.desk.open(ANNA)
+        code = a.code()
+        channel = await joiner_channel(net, b)
+        async with open_link(channel.link) as link:
+            run = _joiner(a, b, channel)
+            await link.send(run.start())
+            reply = await link.receive()
+            assert isinstance(reply, PairReply)
+            await link.send(run.reply(reply))
+            assert isinstance(await link.receive(), PairConfirm)
+            asked = trio.Event()
+
+            async def full(*args: object, **more: object) -> None:
+                asked.set()
+                raise NoSpaceError("no space left for the database")
+
+            monkeypatch.setattr(a.station, "write", full)
+        with trio.fail_after(10):
+            await asked.wait()
+        await settle(a, lambda: a.code() != code)
+        monkeypatch.undo()
+        await b.desk.join(ANNA, a.code(), ADDRESS)
 
 
 async def test_two_runs_at_a_time_have_one_guess(tmp_path: Path) -> None:
