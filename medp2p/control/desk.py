@@ -27,7 +27,7 @@ class Desk(Protocol):
         "addr:port"), ``accepting`` (bool: the listener takes connections), ``mdns`` (``{on,
         text}``), ``vault`` (``{locked, key_in_clear, free_bytes}``), ``peers`` (list of ``{name,
         settings, auto, online, since, away}``), ``transfers`` (those under way), ``held`` (those
-        that are); counts: ``undecided, destroy_asked, expiring, released`` (``{there, old}``),
+        that are); counts: ``undecided, destroy_asked, expiring, released`` (``{folders, old}``),
         ``alarms`` (open ones), ``bugs`` (since start).
         """
         ...

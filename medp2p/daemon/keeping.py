@@ -7,6 +7,7 @@ target what has become of it.
 import json
 import logging
 from contextlib import suppress
+from functools import partial
 
 import msgspec
 import trio
@@ -20,13 +21,14 @@ from medp2p.daemon import (
     room,
     scanning,
     statements,
+    sweeping,
     withdrawing,
 )
 from medp2p.daemon.openings import Plan, claim, keep_plan, plan_of
 from medp2p.daemon.station import Station
+from medp2p.daemon.tending import Tasks
 from medp2p.errors import MedP2PError, ReleaseError, TransferAbortedError
 from medp2p.model import ENDED, RULE, Direction, Reason, State, short_id
-from medp2p.net.guard import guard
 from medp2p.text import format_duration, path_text, rfc3339
 from medp2p.vault import journal, meta, transfers
 from medp2p.vault import release as releasing
@@ -51,51 +53,42 @@ class Janitor:
     def __init__(self, station: Station) -> None:
         self._station = station
         self._dirty = False
-        self._asking: set[str] = set()
         self._limiter = trio.CapacityLimiter(_ASKED_AT_A_TIME)
 
     async def run(self) -> None:
         """Work whenever the bell rings; never returns."""
         async with trio.open_nursery() as nursery:
+            tasks = Tasks(nursery, self._station.count_bug)
             while True:
                 again = await self.sweep()
-                again = await self._settle(nursery) or again
+                again = await self._settle(tasks) or again
                 # A ring can be lost with the task that should have rung it.
                 pause = limits.ERASE_AGAIN_SECONDS if again else limits.ERASE_LOOK_SECONDS
                 with trio.move_on_after(pause):
                     await self._station.erase_bell.wait()
 
-    async def _settle(self, nursery: trio.Nursery) -> bool:
+    async def _settle(self, tasks: Tasks) -> bool:
         """Begin to settle releases that nobody is at; return whether any is not over.
 
         Each in a task of its own: a dead mount holds up neither erasing nor other targets.
         """
         rows = await self._station.read(transfers.list, Direction.IN, [State.RELEASING])
         for row in rows:
-            if row.id not in self._asking:
-                self._asking.add(row.id)
-                nursery.start_soon(self._settle_one, row)
+            tasks.begin(row.id, f"end of the release of {row.id}", partial(self._settle_one, row))
         return bool(rows)
 
     async def _settle_one(self, row: TransferRow) -> None:
         station = self._station
-
-        async def work() -> None:
-            try:
-                if not await trio.to_thread.run_sync(
-                    recover_release, station, row.id, limiter=self._limiter
-                ):
-                    return
-            except MedP2PError:
-                await station.touch(row.id)  # it may say why
-                raise
-            await station.touch(row.id)
-            station.call_peer(row.peer_key)
-
         try:
-            await guard(f"end of the release of {row.id}", work, station.count_bug)
-        finally:
-            self._asking.discard(row.id)
+            if not await trio.to_thread.run_sync(
+                recover_release, station, row.id, limiter=self._limiter
+            ):
+                return
+        except MedP2PError:
+            await station.touch(row.id)  # it may say why
+            raise
+        await station.touch(row.id)
+        station.call_peer(row.peer_key)
 
     async def sweep(self) -> bool:
         """Erase every transfer that is marked; rows go only after the file.
@@ -250,8 +243,8 @@ def _still_held(row: TransferRow) -> str | None:
 
 def note_left(tx: Tx, station: Station, row: TransferRow, plan: Plan) -> None:
     """Keep that the stage of a release could not be removed."""
-    left = withdrawing.Left(plan.target, short_id(row.id), plan.random, plan.mount)
-    withdrawing.note_left(tx, station, left)
+    left = sweeping.Left(plan.target, short_id(row.id), plan.random, plan.mount)
+    sweeping.note_left(tx, station, left)
 
 
 def recover_release(station: Station, transfer: str) -> bool:

@@ -76,6 +76,8 @@ class Station:
     #: Reading whole transfers (release, verify) and walking sources, apart from the data paths:
     #: a hung file system stops its own kind of work only.
     whole_limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(3))
+    #: A look at released folders: whoever hangs there keeps its place.
+    look_limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(2))
     walk_limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(8))
     inspectors: Inspectors = field(default_factory=Inspectors)
     #: Looking at sealed files after the seal, apart from people who wait for a release.

@@ -4,7 +4,7 @@ A full disk, a damaged row or a bug ends a round, is logged and counted, and the
 again after a pause; nothing of it reaches the root of the tree.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 
 import trio
 
@@ -39,3 +39,29 @@ async def tend(station: Station, name: str, work: Callable[[], Awaitable[None]])
             pause = limits.TEND_FIRST_SECONDS
         await trio.sleep(pause)
         pause = min(2 * pause, limits.TEND_LAST_SECONDS)
+
+
+class Tasks:
+    """Tasks of which each thing has one at a time; what fails in one ends no other."""
+
+    def __init__(self, nursery: trio.Nursery, on_bug: Callable[[], None]) -> None:
+        self._nursery, self._on_bug = nursery, on_bug
+        self._busy: set[Hashable] = set()
+
+    def begin(self, thing: Hashable, what: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Begin work for a thing, unless some is under way for it.
+
+        Args:
+            thing: Whatever tells it from others.
+            what: For the log; names no file.
+            work: Its errors are logged.
+        """
+        if thing not in self._busy:
+            self._busy.add(thing)
+            self._nursery.start_soon(self._run, thing, what, work)
+
+    async def _run(self, thing: Hashable, what: str, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await guard(what, work, self._on_bug)
+        finally:
+            self._busy.discard(thing)

@@ -150,7 +150,7 @@ async def _run(station: Station, services: Sequence[Service]) -> None:
             "housekeeping": partial(keeping.keep_house, station),
             "outbox": outbox.run,
             "releases": partial(releasing.run_rules, station, outbox.wake),
-            "withdrawals": partial(withdrawing.run_withdrawals, station),
+            "withdrawals": withdrawing.Withdrawals(station).run,
             "deadlines": partial(expiring.run_deadlines, station, outbox.wake),
             "progress": partial(_ticker, station),
             "news": partial(telling.run_news, station),

@@ -6,9 +6,8 @@ back keeps nothing. The sealed transfer stays, so a clock that runs ahead loses 
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
-from functools import partial
 from typing import TypeVar
 
 import msgspec
@@ -17,12 +16,12 @@ import trio
 from medp2p import limits
 from medp2p.daemon import endings, papers, recalling
 from medp2p.daemon.station import Station
+from medp2p.daemon.sweeping import Sweeper
+from medp2p.daemon.tending import Tasks
 from medp2p.errors import ConflictError, MedP2PError, SealBrokenError, VaultLockedError
 from medp2p.model import RULE, Direction
-from medp2p.net.guard import guard
 from medp2p.text import path_text, rfc3339
 from medp2p.vault import releases, transfers
-from medp2p.vault.release import sweep_stages
 from medp2p.vault.releases import ReleaseRow
 from medp2p.vault.store import Tx
 from medp2p.vault.transfers import TransferRow
@@ -31,6 +30,8 @@ from medp2p.vault.withdrawal import Kept, Withdrawn, is_there, withdraw
 log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
+#: Folders that are removed at a time.
+_AT_A_TIME = 4
 
 Json = dict[str, object]
 
@@ -85,29 +86,52 @@ def note_folder(
     return number, until_ms
 
 
-async def run_withdrawals(station: Station) -> None:
-    """Remove what was released for a time when that is over, and what releases have left staged.
+class Withdrawals:
+    """Removes what was released for a time once that is over, and what releases left staged."""
 
-    Never returns.
-    """
-    due_at: dict[int, float] = {}  # monotonic
-    again_at: dict[int, float] = {}
-    async with trio.open_nursery() as nursery:
-        sweeper = _Sweeper(station, nursery)
-        while True:
-            pause = limits.WITHDRAW_LOOK_SECONDS
-            await sweeper.look()
-            for row in await station.read(releases.timed):
-                now = trio.current_time()
-                left = _left_seconds(station, row)
-                due_at[row.number] = min(due_at.get(row.number, now + left), now + left)
-                ready = max(due_at[row.number], again_at.get(row.number, now))
-                if ready > now:
-                    pause = min(pause, ready - now)
-                elif not await _withdraw(station, row):
-                    again_at[row.number] = now + limits.WITHDRAW_AGAIN_SECONDS
-            with trio.move_on_after(pause):
-                await station.withdraw_bell.wait()
+    def __init__(self, station: Station) -> None:
+        self._station = station
+        self._limiter = trio.CapacityLimiter(_AT_A_TIME)
+        #: Numbers of releases; monotonic times.
+        self._due_at: dict[int, float] = {}
+        self._again_at: dict[int, float] = {}
+
+    async def run(self) -> None:
+        """Work for ever; each folder in a task of its own: a dead mount holds up no other."""
+        async with trio.open_nursery() as nursery:
+            tasks = Tasks(nursery, self._station.count_bug)
+            sweeper = Sweeper(self._station, tasks)
+            while True:
+                await sweeper.look()
+                pause = await self._look(tasks)
+                with trio.move_on_after(pause):
+                    await self._station.withdraw_bell.wait()
+
+    async def _look(self, tasks: Tasks) -> float:
+        """Begin what is due; return in how many seconds something else may be."""
+        pause, now = limits.WITHDRAW_LOOK_SECONDS, trio.current_time()
+        for row in await self._station.read(releases.timed):
+            due = now + _left_seconds(self._station, row)
+            self._due_at[row.number] = min(self._due_at.get(row.number, due), due)
+            ready = max(self._due_at[row.number], self._again_at.get(row.number, now))
+            if ready > now:
+                pause = min(pause, ready - now)
+            else:
+                tasks.begin(row.number, f"removal of release {row.number}", self._removal(row))
+        return pause
+
+    def _removal(self, row: ReleaseRow) -> Callable[[], Awaitable[None]]:
+        async def remove() -> None:
+            self._again_at[row.number] = trio.current_time() + limits.WITHDRAW_AGAIN_SECONDS
+            try:
+                await _withdraw(self._station, row, self._limiter)
+            except MedP2PError as error:
+                what = (row.number, row.transfer, error.code)
+                log.warning("release %d of %s cannot be removed: %s", *what)
+            finally:
+                self._station.withdraw_bell.ring()  # there is another time to wait for
+
+        return remove
 
 
 def _left_seconds(station: Station, row: ReleaseRow) -> float:
@@ -116,8 +140,12 @@ def _left_seconds(station: Station, row: ReleaseRow) -> float:
     return min(until_ms - station.now_ms(), until_ms - row.released_ms) / 1000
 
 
-async def _withdraw(station: Station, row: ReleaseRow) -> bool:
-    """Remove one folder's unchanged files; return whether that was possible."""
+async def _withdraw(station: Station, row: ReleaseRow, limiter: trio.CapacityLimiter) -> None:
+    """Remove one folder's unchanged files.
+
+    Raises:
+        ReleaseError: That is not possible now.
+    """
 
     def act() -> Withdrawn:
         with station.store.read() as tx:
@@ -125,14 +153,9 @@ async def _withdraw(station: Station, row: ReleaseRow) -> bool:
         it = msgspec.msgpack.decode(data, type=Timed)
         return withdraw(it.folder, it.entries, station.files, station.is_stopping, it.mount)
 
-    try:
-        done = await trio.to_thread.run_sync(act, limiter=station.whole_limiter)
-    except MedP2PError as error:
-        log.warning("release %d of %s cannot be removed: %s", row.number, row.transfer, error.code)
-        return False
+    done = await trio.to_thread.run_sync(act, limiter=limiter)
     await station.write(_withdrawn, station, row, done)
     await station.touch(row.transfer)
-    return True
 
 
 def _withdrawn(tx: Tx, station: Station, row: ReleaseRow, done: Withdrawn) -> None:
@@ -150,90 +173,6 @@ def _withdrawn(tx: Tx, station: Station, row: ReleaseRow, done: Withdrawn) -> No
     }
     outcome = "kept" if done.left else "ok"
     endings.record(tx, station, transfers.get(tx, row.transfer), "withdraw", RULE, outcome, detail)
-
-
-# --- what was left staged -----------------------------------------------------------------
-
-_STAGES, _LEFT = "stages", "left"
-#: Targets that are swept at a time.
-_SWEPT_AT_A_TIME = 4
-
-
-class Left(msgspec.Struct, array_like=True, frozen=True):
-    """A stage that could not be removed: clear files, perhaps. Only appended to.
-
-    Attributes:
-        target: Folder in which it lies.
-        name: Of the release.
-        random: What the stage's name is made of.
-        mount: What was mounted where the target lies.
-    """
-
-    target: bytes
-    name: str
-    random: bytes
-    mount: bytes
-
-
-def note_left(tx: Tx, station: Station, one: Left) -> None:
-    """Keep that a stage is to be removed, however long its drive is away."""
-    _keep_left(tx, station, [*_all_left(tx, station), one])
-
-
-def _all_left(tx: Tx, station: Station) -> list[Left]:
-    try:
-        data = papers.get(tx, station, _STAGES, _LEFT)
-        return [] if data is None else msgspec.msgpack.decode(data, type=list[Left])
-    except (SealBrokenError, msgspec.MsgspecError):  # it must not keep releases from their end
-        log.warning("the list of stages that were left is damaged")
-        return []
-
-
-def _keep_left(tx: Tx, station: Station, left: list[Left]) -> None:
-    if left:  # under the spool key: removed also while the vault is locked
-        papers.put_spool(tx, station, _STAGES, _LEFT, msgspec.msgpack.encode(left))
-    else:
-        transfers.delete_blobs(tx, _STAGES)
-
-
-class _Sweeper:
-    """Removes what was left staged once its target can be written."""
-
-    def __init__(self, station: Station, nursery: trio.Nursery) -> None:
-        self._station, self._nursery = station, nursery
-        self._busy: set[Left] = set()
-        self._limiter = trio.CapacityLimiter(_SWEPT_AT_A_TIME)
-
-    async def look(self) -> None:
-        """Try all that are known, each in a task of its own: a dead mount holds up no other."""
-        for one in await self._station.read(_all_left, self._station):
-            if one not in self._busy:
-                self._busy.add(one)
-                self._nursery.start_soon(self._sweep, one)
-
-    async def _sweep(self, one: Left) -> None:
-        station = self._station
-        act = partial(
-            sweep_stages,
-            one.target,
-            one.name,
-            station.files,
-            random=one.random,
-            mount=one.mount,
-        )
-
-        async def work() -> None:
-            await trio.to_thread.run_sync(act, limiter=self._limiter)
-            await station.write(_swept, station, one)
-
-        try:
-            await guard("removal of a stage", work, station.count_bug)
-        finally:
-            self._busy.discard(one)
-
-
-def _swept(tx: Tx, station: Station, one: Left) -> None:
-    _keep_left(tx, station, [other for other in _all_left(tx, station) if other != one])
 
 
 # --- where they lie -----------------------------------------------------------------------
@@ -306,7 +245,7 @@ async def _look(station: Station) -> dict[int, int]:
             if _is_there(folder) is False:
                 gone[row.number] = row.released_ms
 
-    return await _found(look, station.walk_limiter)
+    return await _found(look, station.look_limiter)
 
 
 async def check_destroyed(station: Station, prefix: str) -> frozenset[int]:

@@ -299,9 +299,7 @@ class Workstation:
             nursery.start_soon(tend, station, "news", partial(telling.run_news, station))
             rules = partial(releasing.run_rules, station, self.outbox.wake)
             nursery.start_soon(tend, station, "releases", rules)
-            nursery.start_soon(
-                tend, station, "withdrawals", partial(withdrawing.run_withdrawals, station)
-            )
+            nursery.start_soon(tend, station, "withdrawals", withdrawing.Withdrawals(station).run)
             nursery.start_soon(
                 tend,
                 station,
