@@ -4,7 +4,7 @@ Source: docs/PROTOCOL.md, "Transfer"; write order: docs/VAULT.md.
 """
 
 from collections.abc import Awaitable, Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import NoReturn, TypeVar
@@ -18,6 +18,7 @@ from medp2p.daemon.intake import Intake, still_open
 from medp2p.daemon.station import Station
 from medp2p.errors import (
     IntegrityError,
+    LinkLostError,
     MedP2PError,
     NoSpaceError,
     RemoteProtocolError,
@@ -83,6 +84,12 @@ class Receiving:
             await self._carry(row)
         except MedP2PError as error:
             failure = error
+        except BaseException:
+            # Ended from outside (another connection took over, the peer is blocked as a clone, a
+            # bug): if its sender does not come back, nobody else says that nothing comes.
+            with suppress(MedP2PError), trio.move_on_after(limits.CLEANUP_SECONDS, shield=True):
+                await self._parked(LinkLostError("the conversation was ended here"))
+            raise
         if failure is not None:
             await self._end_badly(failure)
 
@@ -93,9 +100,12 @@ class Receiving:
             await self.station.touch(self.transfer)
             await self.link.send(Abort(error.code, error.text))
             return
+        await self._parked(error)
+        raise error
+
+    async def _parked(self, error: MedP2PError) -> None:
         await self.station.write(self._park, error)
         await self.station.touch(self.transfer)
-        raise error
 
     async def _carry(self, row: TransferRow) -> None:
         """Take manifest and chunks, unless someone here ends the transfer meanwhile."""

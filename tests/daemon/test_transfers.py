@@ -307,6 +307,18 @@ async def test_a_disk_that_takes_too_long_to_seal(
         assert tree_of(folder / "study") == tree_of(study)
 
 
+async def test_a_conversation_that_is_ended_from_outside_is_a_pause(tmp_path: Path) -> None:
+    """Its sender may never come back; then nothing else says that nothing comes."""
+    async with pair_of(tmp_path) as (it, a, b):
+        transfer = await moving(it, a, b)
+        a.wire.down = True
+        await b.sessions.end_all(a.key)
+        await b.until(transfer, State.PAUSED)
+        assert b.reason(transfer) == "link-lost"
+        a.wire.mend()
+        await a.until(transfer, State.SEALED)
+
+
 async def test_discarded_in_the_middle(tmp_path: Path) -> None:
     async with pair_of(tmp_path) as (it, a, b):
         size = 24
