@@ -6,6 +6,7 @@ target what has become of it.
 
 import json
 import logging
+from collections import Counter
 from contextlib import suppress
 from functools import partial
 
@@ -338,16 +339,17 @@ def _say_why(station: Station, row: TransferRow, why: MedP2PError) -> None:
 async def keep_house(station: Station) -> None:
     """Once in a while: waits that were too long, papers that are old, summaries of strangers."""
     while True:
-        changed = await station.write(_tidy, station)
+        changed, counted = await station.write(_tidy, station)
+        station.ledger.forget_strangers(counted)
         for transfer in changed:
             await station.touch(transfer)
         await withdrawing.look_after(station)
         await trio.sleep(limits.HOUSEKEEPING_SECONDS)
 
 
-def _tidy(tx: Tx, station: Station) -> list[str]:
+def _tidy(tx: Tx, station: Station) -> tuple[list[str], Counter[tuple[str, str]]]:
     now = station.now_ms()
-    station.ledger.summarise_strangers(tx)
+    counted = station.ledger.summarise_strangers(tx)
     changed = []
     oldest = now - station.config.wait_for_peer_seconds * 1000
     for row in transfers.list(tx, Direction.OUT, [State.QUEUED, State.WAITING]):
@@ -357,7 +359,7 @@ def _tidy(tx: Tx, station: Station) -> list[str]:
             changed.append(row.id)
     _forget_details(tx, station, now - station.config.keep_details_seconds * 1000)
     withdrawing.forget(tx, now - station.config.keep_details_seconds * 1000)
-    return changed
+    return changed, counted
 
 
 def _give_up(tx: Tx, station: Station, row: TransferRow) -> None:

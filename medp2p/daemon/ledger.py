@@ -168,17 +168,17 @@ class Ledger:
                 address = log.OTHERS
             self._strangers[address, reason] += 1
 
-    def write_strangers(self, tx: Tx) -> None:
-        """Put what was counted since the last time into the bounded ring."""
+    def summarise_strangers(self, tx: Tx) -> Counter[tuple[str, str]]:
+        """Put what was counted into the bounded ring; chain a record per address and past hour.
+
+        Returns:
+            What was counted: `forget_strangers` takes it once the transaction is durable.
+        """
         with self._strangers_lock:
-            counted, self._strangers = self._strangers, Counter()
+            counted = self._strangers.copy()
         now = self._now_ms()
         for (address, reason), count in counted.items():
             log.note_stranger(tx, address, reason, now, count)
-
-    def summarise_strangers(self, tx: Tx) -> None:
-        """Also chain one record per address and hour for the hours that are over."""
-        self.write_strangers(tx)
         for summary in log.hourly_summaries(tx, self._now_ms()):
             self.record(
                 tx,
@@ -191,6 +191,12 @@ class Ledger:
                     "reasons": dict(summary.reasons),
                 },
             )
+        return counted
+
+    def forget_strangers(self, counted: Counter[tuple[str, str]]) -> None:
+        """Count no more what is in the database now."""
+        with self._strangers_lock:
+            self._strangers -= counted
 
     # --- reading --------------------------------------------------------------------------
 

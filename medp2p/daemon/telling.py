@@ -5,11 +5,16 @@ are told once those are durable, a little later and together. What is new is wha
 says: a count kept beside it would run ahead of the commit.
 """
 
+import logging
+
 import trio
 
 from medp2p import limits
 from medp2p.daemon.station import Station
+from medp2p.errors import MedP2PError
 from medp2p.vault import peers
+
+log = logging.getLogger(__name__)
 
 Alarms = dict[object, dict[str, object]]
 
@@ -66,7 +71,14 @@ async def _refusals(station: Station) -> None:
     def is_known(key: bytes) -> bool:
         return key in station.pins or key == station.keys.noise_public
 
+    texts: list[str] = []
     while True:
         await trio.sleep(limits.REFUSED_LOOK_SECONDS)
-        if texts := station.ledger.refusals.take(is_known):
-            await station.write(station.ledger.alarm_refusals, texts)
+        texts += station.ledger.refusals.take(is_known)
+        if texts:
+            try:
+                await station.write(station.ledger.alarm_refusals, texts)
+            except MedP2PError as error:  # they are taken once a day only
+                log.warning("alarms about refused handshakes have to wait: %s", error.code)
+            else:
+                texts = []

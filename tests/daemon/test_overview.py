@@ -1,7 +1,7 @@
 """What stands on the page at first sight: what needs a person, what is under way, and no more."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,12 @@ from medp2p.daemon import papers, releasing
 from medp2p.daemon.overview import brief, overview
 from medp2p.daemon.station import Station
 from medp2p.dicom.facts import Patient
+from medp2p.errors import NoSpaceError
 from medp2p.model import Direction, Priority, State
 from medp2p.vault import transfers
 from medp2p.vault.peers import update as update_peer
 from medp2p.vault.sealing import VaultBox
+from medp2p.vault.store import Tx
 from tests.helpers.filled import add, idle_station
 from tests.helpers.stations import ANNA, Workstation, pair_of, random_bytes, until
 
@@ -365,6 +367,30 @@ async def test_a_refused_handshake_is_an_alarm(
         (alarm,) = (await b.desk.overview(30))["alarms"]
         assert alarm["kind"] == "refused-handshake"
         assert "127.0.0.1" in alarm["text"]
+
+
+async def test_the_alarm_comes_once_the_database_takes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is to be said of an address is found once a day only."""
+    monkeypatch.setattr(limits, "REFUSED_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(limits, "REFUSED_WAIT_SECONDS", 0.2)
+    async with pair_of(tmp_path) as (it, a, b):
+        ledger, failures = b.station.ledger, 3
+        raise_alarms = ledger.alarm_refusals
+
+        def full(tx: Tx, texts: Sequence[str]) -> None:
+            nonlocal failures
+            failures -= 1
+            if failures >= 0:
+                raise NoSpaceError("no space left for the database")
+            raise_alarms(tx, texts)
+
+        monkeypatch.setattr(ledger, "alarm_refusals", full)
+        await b.desk.remove_peer(ANNA, "a")
+        await a.send("b", it.source("study", {"one": b"x"}))
+        await until(lambda: b.alarms(), "the alarm")
+        assert failures < 0
 
 
 async def test_who_is_paired_a_moment_later_is_no_alarm(

@@ -184,15 +184,15 @@ def test_strangers_are_counted_in_memory_and_chained_by_the_hour(
     ledger.note_stranger("10.0.0.9", "junk")
     assert store.commits == commits
     with store.write() as tx:
-        ledger.summarise_strangers(tx)
+        ledger.forget_strangers(ledger.summarise_strangers(tx))
         assert ledger.list(tx, 10) == []
         assert [(row.reason, row.count) for row in log.strangers(tx)] == [
             ("junk", 1),
             ("unknown-key", 50),
         ]
         clock.now += HOUR
-        ledger.summarise_strangers(tx)
-        ledger.summarise_strangers(tx)
+        ledger.forget_strangers(ledger.summarise_strangers(tx))
+        ledger.forget_strangers(ledger.summarise_strangers(tx))
         (row,) = ledger.list(tx, 10)
         assert row["event"] == "strangers"
         assert row["detail"] == {
@@ -200,6 +200,24 @@ def test_strangers_are_counted_in_memory_and_chained_by_the_hour(
             "hour": "2023-11-14T22:00:00.000Z",
             "reasons": {"unknown-key": 50, "junk": 1},
         }
+
+
+def test_strangers_that_could_not_be_written_count_later(store: Store, ledger: Ledger) -> None:
+    def act() -> None:
+        with store.write() as tx:
+            ledger.summarise_strangers(tx)
+            raise KeyError
+
+    ledger.note_stranger("10.0.0.9", "junk")
+    with pytest.raises(KeyError):
+        act()
+    ledger.note_stranger("10.0.0.9", "junk")
+    with store.write() as tx:
+        counted = ledger.summarise_strangers(tx)
+    ledger.forget_strangers(counted)
+    with store.write() as tx:
+        assert not ledger.summarise_strangers(tx)
+        assert [row.count for row in log.strangers(tx)] == [2]
 
 
 def test_a_flood_of_strangers_is_bounded_in_memory(ledger: Ledger) -> None:
