@@ -9,13 +9,14 @@ Source: docs/PROTOCOL.md, "Identity" and "Pairing"; BIP 350 for the check charac
 
 import re
 import unicodedata
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container
 from functools import cache
 from importlib.resources import files
 
 from blake3 import blake3
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
+from medp2p.bch import BECH32M, CHECK_CHARS, check_values, is_right
 from medp2p.errors import UsageError
 
 KEY_BYTES = 32
@@ -30,14 +31,9 @@ _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"  # RFC 4648, section 6
 _VALUES = {char: value for value, char in enumerate(_ALPHABET)}
 _GROUP_CHARS = 6
 _PAYLOAD_CHARS = 54
-_CHECK_CHARS = 6
-_ID_CHARS = _PAYLOAD_CHARS + _CHECK_CHARS
+_ID_CHARS = _PAYLOAD_CHARS + CHECK_CHARS
 _ID_VERSION = 1
-#: BIP 350, "Bech32m": the generator of its BCH code and the constant of its checksum. It finds
-#: up to four wrong characters, so every wrong one and every swapped pair.
-_GENERATOR = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
-_BECH32M = 0x2BC830A3
-_PREFIX = b"medp2p"
+_PREFIX = "medp2p"
 
 _NAME = re.compile(r"[a-z][a-z0-9._-]{0,62}")
 _CODE = re.compile(r"([0-9]{1,4})-([a-z]+-[a-z]+)")
@@ -56,8 +52,7 @@ def encode_peer_id(public: bytes) -> str:
         raise ValueError(f"an X25519 key has {KEY_BYTES} bytes, not {len(public)}")
     bits = int.from_bytes(bytes([_ID_VERSION]) + public, "big") << _pad_bits()
     payload = [bits >> 5 * place & 31 for place in reversed(range(_PAYLOAD_CHARS))]
-    check = _polymod([*_expanded_prefix(), *payload, *[0] * _CHECK_CHARS]) ^ _BECH32M
-    values = payload + [check >> 5 * place & 31 for place in reversed(range(_CHECK_CHARS))]
+    values = payload + check_values(_PREFIX, payload, BECH32M)
     text = "".join(_ALPHABET[value] for value in values)
     return "-".join(text[at : at + _GROUP_CHARS] for at in range(0, _ID_CHARS, _GROUP_CHARS))
 
@@ -79,7 +74,7 @@ def decode_peer_id(text: str) -> bytes:
     if len(chars) != _ID_CHARS:
         raise UsageError(f"a peer ID has {_ID_CHARS} characters, this one has {len(chars)}")
     values = [_VALUES[char] for char in chars]
-    if _polymod([*_expanded_prefix(), *values]) != _BECH32M:
+    if not is_right(_PREFIX, values, BECH32M):
         raise UsageError(
             "the check characters of the peer ID do not fit:"
             " one character is wrong or two are swapped",
@@ -111,21 +106,6 @@ def check_public_key(public: bytes) -> None:
 
 def _pad_bits() -> int:
     return _PAYLOAD_CHARS * 5 - (1 + KEY_BYTES) * 8
-
-
-def _expanded_prefix() -> list[int]:
-    return [byte >> 5 for byte in _PREFIX] + [0] + [byte & 31 for byte in _PREFIX]
-
-
-def _polymod(values: Iterable[int]) -> int:
-    check = 1
-    for value in values:
-        top = check >> 25
-        check = (check & 0x1FFFFFF) << 5 ^ value
-        for place, part in enumerate(_GENERATOR):
-            if top >> place & 1:
-                check ^= part
-    return check
 
 
 # --- what people compare ------------------------------------------------------------------

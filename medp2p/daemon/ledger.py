@@ -216,10 +216,7 @@ class Ledger:
             ``label``: the patient facts or null; absent while the vault is locked. Of a record
             that is damaged: ``seq, hash, record_b64, damaged``.
         """
-        if after < 0:
-            rows = log.entries(tx, limit=limit, newest_first=True)[::-1]
-        else:
-            rows = log.entries(tx, after_seq=after, limit=limit)
+        rows = log.entries(tx, None, limit)[::-1] if after < 0 else log.entries(tx, after, limit)
         return [self._shown(row, in_clear=in_clear) for row in rows]
 
     def verify(self, tx: Tx) -> dict[str, object]:

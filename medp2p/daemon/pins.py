@@ -70,7 +70,7 @@ def pin_by_code(tx: Tx, ledger: Ledger, actor: Actor, proof: Proof, now_ms: int)
         "told_name": proof.told.name,
         "told_department": proof.told.department,
         "told_place": proof.told.place,
-        "highest_version": proof.version,
+        "highest_version": max(proof.version, 0 if known is None else known.highest_version),
         "addresses": _with_address(known, proof.address),
     }
     detail: dict[str, object] = {"source": "code"}

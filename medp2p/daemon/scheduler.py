@@ -31,7 +31,7 @@ class ChunkScheduler:
         return first
 
     def put_back(self, index: int) -> None:
-        """Return an index whose connection failed; it is the next one out."""
+        """Return an index for which there was no place on the link; it is the next one out."""
         self._ranges.appendleft((index, index + 1))
 
     @property

@@ -208,7 +208,7 @@ class Sessions:
         return (key, "transfer", transfer, False) in self._held
 
     async def end_all(self, key: bytes) -> None:
-        """End every connection with a peer whose pin was removed or that is blocked."""
+        """End every connection with a peer: its pin was removed, or two daemons share its key."""
         for session in [s for s in self._held.values() if s.peer.noise_key == key]:
             session.scope.cancel()
             await session.over.wait()

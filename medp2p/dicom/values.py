@@ -1,4 +1,4 @@
-"""Bytes of element values to harmless text and numbers; the only module that asks pydicom.
+"""Bytes of element values to harmless text and numbers.
 
 pydicom knows the character sets of DICOM with their escape codes and the usual mistakes in naming
 them. It is not asked to find elements: see ``elements``.

@@ -11,7 +11,7 @@ from medp2p import limits
 from medp2p.errors import RemoteProtocolError
 from medp2p.proto.frames import PACKING_FEATURE, ChunkHeader
 from medp2p.proto.messages import Answer, Facts, Hello, Need, Offer, Page, Progress
-from medp2p.proto.tables import Role, Said
+from medp2p.proto.tables import Said
 
 
 class Contents:
@@ -32,7 +32,7 @@ class Contents:
         """Return whether both sides have named a feature in their Hello."""
         return len(self._features) == 2 and all(feature in each for each in self._features)
 
-    def check_untrusted(self, role: Role, said: Said) -> None:
+    def check_untrusted(self, said: Said) -> None:
         """Take what one side says and remember what later messages must fit.
 
         Raises:

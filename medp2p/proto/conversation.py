@@ -163,7 +163,7 @@ class Conversation:
         if event in ACROSS:
             if not self._across_fits(role, event):
                 raise RemoteProtocolError(f"{event} in state {self.state}")
-            self._contents.check_untrusted(role, said)
+            self._contents.check_untrusted(said)
             self._follow_across(role, event, said)
             return
         if role in self._aborted:
@@ -171,7 +171,7 @@ class Conversation:
         following = self._next(role, event)
         if following is None:
             raise RemoteProtocolError(f"{event} in state {self.state}")
-        self._contents.check_untrusted(role, said)
+        self._contents.check_untrusted(said)
         self._state = following
 
     def _next(self, role: Role, event: str) -> str | None:

@@ -66,7 +66,8 @@ class Statement:
         sender: X25519 key of the side that sends the transfer, 32 bytes.
         receiver: X25519 key of the side that receives it, 32 bytes.
         root: Digest over the whole stream; always there in WHOLE_FACTS.
-        detail: More for a person (a reason, a count); never patient data: it is not sealed.
+        detail: More for a person (a reason, a count); a reason may name a patient, so both sides
+            keep it sealed.
 
     Raises:
         LocalProtocolError: A value is out of bounds.

@@ -9,7 +9,6 @@ patient data) it also shows what was agreed on.
 Source: docs/PROTOCOL.md, "Proofs".
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal
@@ -79,12 +78,6 @@ class Checked:
     proof: Proof
     statements: Sequence[tuple[str, Statement]]
     summary: Offer | None
-
-
-def encode_proof(proof: Proof) -> bytes:
-    """Return the file: JSON, indented, ASCII."""
-    tree = msgspec.to_builtins(proof)
-    return (json.dumps(tree, indent=1) + "\n").encode("ascii")
 
 
 def check_proof_untrusted(data: bytes) -> Checked:

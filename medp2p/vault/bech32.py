@@ -3,16 +3,15 @@
 Source: BIP 173; age-encryption.org/v1, "The X25519 recipient type".
 """
 
+from medp2p.bch import BECH32, CHECK_CHARS, check_values, is_right
+
 _ALPHABET = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
-_GENERATOR = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
-_CHECK_CHARS = 6
 
 
 def encode(prefix: str, data: bytes) -> str:
     """Return the lower-case bech32 text of data under a lower-case human-readable prefix."""
     values = _regroup(data, 8, 5, pad=True)
-    check = _polymod(_spread(prefix) + values + [0] * _CHECK_CHARS) ^ 1
-    values += [check >> 5 * (_CHECK_CHARS - 1 - i) & 31 for i in range(_CHECK_CHARS)]
+    values += check_values(prefix, values, BECH32)
     return prefix + "1" + "".join(_ALPHABET[value] for value in values)
 
 
@@ -32,24 +31,9 @@ def decode(prefix: str, text: str) -> bytes:
         values = [_ALPHABET.index(character) for character in body]
     except ValueError:
         raise ValueError("a character that cannot be in a key") from None
-    if len(values) < _CHECK_CHARS or _polymod(_spread(prefix) + values) != 1:
+    if not is_right(prefix, values, BECH32):
         raise ValueError("check failed, something is mistyped")
-    return bytes(_regroup(values[:-_CHECK_CHARS], 5, 8, pad=False))
-
-
-def _polymod(values: list[int]) -> int:
-    check = 1
-    for value in values:
-        top = check >> 25
-        check = (check & 0x1FFFFFF) << 5 ^ value
-        for i, generator in enumerate(_GENERATOR):
-            if top >> i & 1:
-                check ^= generator
-    return check
-
-
-def _spread(prefix: str) -> list[int]:
-    return [ord(c) >> 5 for c in prefix] + [0] + [ord(c) & 31 for c in prefix]
+    return bytes(_regroup(values[:-CHECK_CHARS], 5, 8, pad=False))
 
 
 def _regroup(data: bytes | list[int], have: int, want: int, *, pad: bool) -> list[int]:

@@ -52,7 +52,6 @@ STEPS = frozenset(
         "erase-overwrite",
         "erase-unlink",
         "erase-rows",
-        "erase-checkpoint",
     }
 )
 

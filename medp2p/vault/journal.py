@@ -81,11 +81,6 @@ def put_sent(tx: Tx, transfer_id: str, chunks: Sequence[tuple[int, bytes]]) -> l
     return [index for index, digest in chunks if _digest(tx, number, index) != digest]
 
 
-def digest_of(tx: Tx, transfer_id: str, index: int) -> bytes | None:
-    """Return the digest that a chunk was claimed, done or sent with, or None."""
-    return _digest(tx, _number(tx, transfer_id), index)
-
-
 def claims(tx: Tx, transfer_id: str) -> dict[int, bytes]:
     """Return index -> digest of the chunks that are claimed and not done.
 

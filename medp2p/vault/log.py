@@ -128,28 +128,20 @@ def head(tx: Tx) -> tuple[int, bytes]:
     return int(count), bytes(digest)
 
 
-def entries(
-    tx: Tx, after_seq: int = 0, limit: int = 1000, newest_first: bool = False
-) -> list[LogRow]:
+def entries(tx: Tx, after_seq: int | None = 0, limit: int = 1000) -> list[LogRow]:
     """Return records.
 
     Args:
         tx: Read or write transaction.
-        after_seq: Go on after this one; 0 begins at the first, or the newest.
+        after_seq: Ascending, from the one after this; None: the newest ones, descending.
         limit: At most so many.
-        newest_first: Descending; ``after_seq`` then is an upper end, exclusive.
     """
-    if newest_first:
-        rows = tx.execute(
-            "SELECT seq, record, sealed, hash FROM audit WHERE ? = 0 OR seq < ?"
-            " ORDER BY seq DESC LIMIT ?",
-            (after_seq, after_seq, limit),
-        )
-    else:
-        rows = tx.execute(
-            "SELECT seq, record, sealed, hash FROM audit WHERE seq > ? ORDER BY seq LIMIT ?",
-            (after_seq, limit),
-        )
+    order = "DESC" if after_seq is None else "ASC"
+    rows = tx.execute(
+        "SELECT seq, record, sealed, hash FROM audit WHERE seq > ?"  # noqa: S608 - one of two words
+        f" ORDER BY seq {order} LIMIT ?",
+        (after_seq or 0, limit),
+    )
     return [
         LogRow(seq=seq, record=record, sealed=sealed, hash=digest)
         for seq, record, sealed, digest in rows

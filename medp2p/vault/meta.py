@@ -6,7 +6,7 @@ What a scan found (paths, roots, stats) lies sealed in a blob under the scan's i
 
 from dataclasses import astuple, dataclass
 
-from medp2p.errors import ConflictError, NotFoundError
+from medp2p.errors import ConflictError
 from medp2p.model import ENDED, WHOLE
 from medp2p.vault.store import Tx
 
@@ -67,21 +67,6 @@ def add_scan(tx: Tx, row: ScanRow) -> None:
     if tx.execute("SELECT 1 FROM scans WHERE id = ?", (row.id,)).fetchone():
         raise ConflictError(f"scan {row.id} is already known")
     tx.execute("INSERT INTO scans VALUES (?, ?, ?, ?, ?, ?)", astuple(row))
-
-
-def get_scan(tx: Tx, scan_id: str) -> ScanRow:
-    """Return a scan.
-
-    Raises:
-        NotFoundError: There is none with this id.
-    """
-    row = tx.execute(
-        "SELECT id, created_ms, entries, files, file_bytes, skipped FROM scans WHERE id = ?",
-        (scan_id,),
-    ).fetchone()
-    if row is None:
-        raise NotFoundError(f"no scan {scan_id}")
-    return _scan(row)
 
 
 def unused_scans(tx: Tx, before_ms: int) -> list[ScanRow]:

@@ -54,9 +54,8 @@ def owner(number: int) -> str:
 
 def add(tx: Tx, row: ReleaseRow) -> int:
     """Add a release; return its number."""
-    tx.insert("releases", {name: getattr(row, name) for name in _COLUMNS if name != "number"})
-    (number,) = tx.execute("SELECT last_insert_rowid()").fetchone()
-    return int(number)
+    fields_of_row = {name: getattr(row, name) for name in _COLUMNS if name != "number"}
+    return tx.insert("releases", fields_of_row)
 
 
 def all(tx: Tx, limit: int = -1) -> list[ReleaseRow]:

@@ -3,7 +3,8 @@
 A migration is never changed once it is released: a new one is added. ``user_version`` holds the
 number of the last one that ran. Columns hold what may lie in clear: ids, keys, counts, times,
 states. Names of files, labels, notes and paths are patient data and go into ``blobs`` and
-``audit.sealed``, sealed by the caller.
+``audit.sealed``, sealed by the caller. Folders that a person has named as a target, or in a rule
+of a peer, are settings, and stand here in clear.
 
 Source: docs/VAULT.md, "Database".
 """

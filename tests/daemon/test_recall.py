@@ -17,7 +17,7 @@ from medp2p.daemon.sending import Sending
 from medp2p.errors import ConflictError, IntegrityError, MedP2PError, UsageError
 from medp2p.identity import encode_peer_id
 from medp2p.model import State
-from medp2p.proto.proof import Proof, encode_proof
+from medp2p.proto.proof import Proof
 from medp2p.vault import meta, releases, transfers
 from medp2p.vault.durable import Files
 from medp2p.vault.releases import ReleaseRow
@@ -497,16 +497,16 @@ async def test_a_proof_holds_anywhere_and_nothing_in_it_can_be_changed(tmp_path:
         tree = await a.desk.proof(transfer, label=True)
         proof = msgspec.convert(tree, Proof)
         found = check_proof(
-            encode_proof(proof), sender=encode_peer_id(a.key), receiver=encode_peer_id(b.key)
+            msgspec.json.encode(proof), sender=encode_peer_id(a.key), receiver=encode_peer_id(b.key)
         )
         assert [fact["fact"] for fact in found["facts"]] == ["sealed", "opened", "released"]
         assert found["summary"]["note"] == "for the round"
         assert found["receiver"]["sign_key"] == b.station.keys.sign_public.hex()
         other = await b.desk.proof(transfer, label=False)
         assert other["summary"] is None
-        assert check_proof(encode_proof(msgspec.convert(other, Proof)))["summary"] is None
+        assert check_proof(msgspec.json.encode(msgspec.convert(other, Proof)))["summary"] is None
         with pytest.raises(IntegrityError, match="another sender"):
-            check_proof(encode_proof(proof), sender=encode_peer_id(b.key))
+            check_proof(msgspec.json.encode(proof), sender=encode_peer_id(b.key))
         replace = msgspec.structs.replace
         fact = proof.facts[0]
         wrong = [
@@ -522,8 +522,8 @@ async def test_a_proof_holds_anywhere_and_nothing_in_it_can_be_changed(tmp_path:
         ]
         for bad in wrong:
             with pytest.raises(IntegrityError):
-                check_proof(encode_proof(bad))
-        for junk in (b"", b"{}", b"\xff" * 10, encode_proof(proof)[:-20]):
+                check_proof(msgspec.json.encode(bad))
+        for junk in (b"", b"{}", b"\xff" * 10, msgspec.json.encode(proof)[:-20]):
             with pytest.raises(IntegrityError):
                 check_proof(junk)
 
@@ -535,10 +535,10 @@ async def test_free_text_is_in_a_proof_with_label_only(tmp_path: Path) -> None:
         await a.until(transfer, State.RECALLED)
         for side in (a, b):
             tree = await side.desk.proof(transfer, label=False)
-            made = check_proof(encode_proof(msgspec.convert(tree, Proof)))
+            made = check_proof(msgspec.json.encode(msgspec.convert(tree, Proof)))
             assert [fact["fact"] for fact in made["facts"]] == ["sealed", "recalled"]
         tree = await a.desk.proof(transfer, label=True)
-        made = check_proof(encode_proof(msgspec.convert(tree, Proof)))
+        made = check_proof(msgspec.json.encode(msgspec.convert(tree, Proof)))
         assert [fact["fact"] for fact in made["facts"]] == ["sealed", "recall", "recalled"]
         assert made["facts"][1]["detail"]["reason"].startswith("Jane")
 

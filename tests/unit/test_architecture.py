@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 #: Modules directly in medp2p/: what everything else stands on.
 BASE = {
     "",
+    "bch",
     "closing",
     "errors",
     "groups",

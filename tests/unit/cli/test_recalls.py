@@ -7,11 +7,12 @@ import stat
 from pathlib import Path
 from typing import IO, Any
 
+import msgspec
 import pytest
 
 from medp2p.identity import encode_peer_id
 from medp2p.proto.facts import Statement, sign
-from medp2p.proto.proof import Proof, Side, Signed, encode_proof
+from medp2p.proto.proof import Proof, Side, Signed
 from tests.helpers.command import Medp2p
 from tests.helpers.desk import TIME, Served, transfer_json
 
@@ -43,7 +44,7 @@ def proof(**changes: Any) -> bytes:
         "receiver": Side(B, public, name="\x1b[31mward"),
         "facts": [Signed("receiver", fact.statement, fact.signature)],
     }
-    return encode_proof(Proof(**(values | changes)))
+    return msgspec.json.encode(Proof(**(values | changes)))
 
 
 @pytest.mark.parametrize(("state", "said"), [("sealed", "recalling t"), ("queued", "cancelled t")])

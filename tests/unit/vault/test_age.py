@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medp2p import limits
+from medp2p import bch, limits
 from medp2p.errors import (
     ConfigError,
     KeyFileError,
@@ -573,8 +573,7 @@ def test_wrong_recipients_say_what_is_wrong(text: str, wrong: str) -> None:
 
 def test_padding_bits_must_be_zero() -> None:
     values = [0] * 51 + [1]  # 32 bytes and 4 bits that are not zero
-    check = bech32._polymod(bech32._spread("age") + values + [0] * 6) ^ 1
-    values += [check >> 5 * (5 - i) & 31 for i in range(6)]
+    values += bch.check_values("age", values, bch.BECH32)
     with pytest.raises(ConfigError, match="padding"):
         age.check_recipient("age1" + "".join(bech32._ALPHABET[value] for value in values))
 

@@ -48,8 +48,6 @@ def test_a_chunk_is_claimed_then_done(tx_store: Store) -> None:
         assert journal.done(tx, ID, [2]) == 1
         assert journal.claims(tx, ID) == dict(pairs([4]))
         assert journal.done_ranges(tx, ID) == [(2, 3)]
-        assert journal.digest_of(tx, ID, 2) == digest(2)
-        assert journal.digest_of(tx, ID, 3) is None
         assert journal.done_count(tx, ID) == 1
         assert journal.digest_map(tx, ID) == dict(pairs([2, 4]))
 
@@ -67,7 +65,7 @@ def test_another_digest_is_told_and_changes_nothing(tx_store: Store) -> None:
 def test_one_call_with_two_digests_for_a_chunk_is_told(tx_store: Store) -> None:
     with tx_store.write() as tx:
         assert journal.claim(tx, ID, [(7, digest(1)), (7, digest(2))]) == [7]
-        assert journal.digest_of(tx, ID, 7) == digest(1)
+        assert journal.digest_map(tx, ID) == {7: digest(1)}
 
 
 def test_claiming_again_with_the_same_digest_is_no_conflict(tx_store: Store) -> None:
