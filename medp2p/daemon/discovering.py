@@ -7,6 +7,7 @@ from medp2p.daemon.pairing import PairingDesk
 from medp2p.daemon.station import Station
 from medp2p.identity import fingerprint_text
 from medp2p.net.discovery import Discovery, Gone, Seen
+from medp2p.net.stream import host_of
 
 
 async def run_discovery(station: Station, outbox: Outbox, pairing: PairingDesk) -> None:
@@ -17,7 +18,7 @@ async def run_discovery(station: Station, outbox: Outbox, pairing: PairingDesk) 
         fingerprint=fingerprint_text(station.keys.noise_public),
         port=station.port,
         name=station.config.name,
-        listening=[text.rpartition(":")[0].strip("[]") for text in station.addresses],
+        listening=[host_of(address) for address in station.addresses],
         is_paired=lambda shown: shown in _fingerprints(station).values(),
         on_moved=outbox.wake,
     )

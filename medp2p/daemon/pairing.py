@@ -27,6 +27,7 @@ from medp2p.net.dial import Identity, Route, tcp_route
 from medp2p.net.guard import guard
 from medp2p.net.handshake import PairingChannel
 from medp2p.net.link import Link
+from medp2p.net.stream import host_of
 from medp2p.proto.messages import PairConfirm, PairDone, PairRefused, PairStart
 from medp2p.proto.pairing import Waiter
 from medp2p.text import rfc3339
@@ -200,7 +201,7 @@ class PairingDesk:
             raise PairingError("pairing was closed meanwhile")
         station, key, address = self._station, link.peer_key, None
         if told.port and not station.book.visible(key):
-            address = format_address(_host(link), told.port)
+            address = format_address(host_of(link.address), told.port)
         waiting.settled = True
         try:
             name = await self._pin(
@@ -229,7 +230,7 @@ class PairingDesk:
 
     async def _note_wrong(self, waiting: _Waiting, link: Link) -> None:
         """Record a wrong guess; the last one is an alarm."""
-        station, host = self._station, _host(link)
+        station, host = self._station, host_of(link.address)
         log.warning("wrong guess at the pairing code, %d so far", waiting.wrong)
 
         def note(tx: Tx) -> None:
@@ -372,7 +373,3 @@ def _checked(run: Waiter, confirm: PairConfirm) -> PairConfirm | None:
         return run.confirm(confirm)
     except PairingError:
         return None
-
-
-def _host(link: Link) -> str:
-    return link.address.rpartition(":")[0].strip("[]")

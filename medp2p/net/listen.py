@@ -38,7 +38,7 @@ from medp2p.net.handshake import (
 from medp2p.net.link import Link, open_link
 from medp2p.net.ports import open_listeners
 from medp2p.net.strangers import Stranger, Strangers
-from medp2p.net.stream import ByteStream, SocketByteStream
+from medp2p.net.stream import ByteStream, SocketByteStream, host_of
 from medp2p.proto.messages import PROTOCOL_LOWEST
 from medp2p.proto.preamble import Purpose
 
@@ -183,7 +183,7 @@ class _Server:
         self.stats.bugs += 1
 
     async def _greet(self, stream: ByteStream) -> None:
-        host = stream.address.rpartition(":")[0].strip("[]")
+        host = host_of(stream.address)
         attempt = _Attempt(stream)
         with self.strangers.admit(host) as attempt.stranger, attempt.stranger.scope:
             with trio.move_on_after(limits.HANDSHAKE_SECONDS):

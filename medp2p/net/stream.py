@@ -72,6 +72,11 @@ def format_address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def host_of(address: str) -> str:
+    """Return the host of what ``format_address`` has made."""
+    return address.rpartition(":")[0].strip("[]")
+
+
 def plain_host(host: str) -> str:
     """Return the host of a socket address, an IPv4 address mapped into IPv6 as plain IPv4."""
     mapped = host.removeprefix("::ffff:")
