@@ -9,12 +9,10 @@ import atexit
 import hashlib
 import json
 import os
-import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,31 +20,30 @@ import pytest
 import trio
 
 from medp2p import limits
-from medp2p.daemon import expiring, keeping, recalling, releasing, telling, views, withdrawing
+from medp2p.daemon import (
+    assembly,
+    keeping,
+    recalling,
+)
+from medp2p.daemon.assembly import Assembly
 from medp2p.daemon.book import Book
 from medp2p.daemon.config import load_config
 from medp2p.daemon.desk import Desk
-from medp2p.daemon.events import Events
 from medp2p.daemon.home import Home, check_keys, init_home, open_home
 from medp2p.daemon.inspecting import Inspectors
-from medp2p.daemon.ledger import Ledger
 from medp2p.daemon.outbox import Outbox
-from medp2p.daemon.pairing import PairingDesk
-from medp2p.daemon.peering import Peering
-from medp2p.daemon.scans import Scans
 from medp2p.daemon.sessions import Sessions
 from medp2p.daemon.station import Station
 from medp2p.daemon.tending import tend
 from medp2p.dicom.worker import Inspector
 from medp2p.identity import encode_peer_id
 from medp2p.model import ENDED, WHOLE, Actor, Direction, State
-from medp2p.net.dial import Identity, Route
-from medp2p.net.listen import open_listeners, serve
+from medp2p.net.dial import Route
+from medp2p.net.listen import open_listeners
 from medp2p.net.stream import ByteStream
 from medp2p.vault import facts, journal, log, transfers
-from medp2p.vault.durable import Files, nothing
+from medp2p.vault.durable import nothing
 from medp2p.vault.peers import PeerRow
-from medp2p.vault.sealing import SpoolBox, VaultBox
 from medp2p.vault.store import Store, Tx
 from medp2p.vault.transfers import TransferRow
 from tests.tools import free_port
@@ -280,44 +277,14 @@ class Workstation:
         station.book.wire = self.wire
         await keeping.recover(station)
         await station.refresh_pins()
-        self.sessions = Sessions(station)
-        self.outbox = Outbox(station, self.sessions)
-        self.sessions.on_arrival = self.outbox.arrived
         async with trio.open_nursery() as nursery:
-            self.desk = Desk(
-                station=station,
-                sessions=self.sessions,
-                outbox=self.outbox,
-                scans=Scans(station, nursery),
-                pairing=PairingDesk(station, nursery),
-                peering=Peering(station),
-            )
-            nursery.start_soon(self._listen, listeners)
-            nursery.start_soon(tend, station, "janitor", keeping.Janitor(station).run)
-            nursery.start_soon(tend, station, "house", partial(keeping.keep_house, station))
-            nursery.start_soon(tend, station, "outbox", self.outbox.run)
-            nursery.start_soon(tend, station, "news", partial(telling.run_news, station))
-            rules = partial(releasing.run_rules, station, self.outbox.wake)
-            nursery.start_soon(tend, station, "releases", rules)
-            nursery.start_soon(tend, station, "withdrawals", withdrawing.Withdrawals(station).run)
-            nursery.start_soon(
-                tend,
-                station,
-                "deadlines",
-                partial(expiring.run_deadlines, station, self.outbox.wake),
-            )
+            parts = Assembly.of(station, nursery)
+            self.sessions, self.outbox, self.desk = parts.sessions, parts.outbox, parts.desk
+            nursery.start_soon(parts.listen, listeners)
+            for name, work in parts.tasks().items():
+                if name != "discovery":  # they know each other, and all are on one machine
+                    nursery.start_soon(tend, station, name, work)
             self.up.set()
-
-    async def _listen(self, listeners: list[trio.SocketListener]) -> None:
-        await serve(
-            listeners,
-            identity=Identity(self.station.keys.noise_private, self.station.keys.noise_public),
-            is_pinned=lambda key: key in self.station.pins,
-            make_hello=self.station.answer,
-            on_session=self.sessions.incoming,
-            on_stranger=self.station.ledger.note_stranger,
-            stats=self.station.listen_stats,
-        )
 
     async def stop(self) -> None:
         """End the daemon as SIGTERM does."""
@@ -467,25 +434,15 @@ def make_station(home: Home, step: Step, now_ms: Callable[[], int]) -> Station:
     store = Store.open(home.store, create=False, now_ms=now_ms())
     with store.read() as tx:
         check_keys(tx, home, keys)
-    vault = VaultBox([keys.vault_recipient], keys.vault_identity)
-    return Station(
-        home=home,
-        keys=keys,
-        config=load_config(home.config_file),
-        store=store,
-        files=Files(step),
-        spool=SpoolBox(keys.spool, os.urandom),
-        vault=vault,
-        ledger=Ledger(vault, now_ms),
-        events=Events(),
-        book=WiredBook(now_ms),
-        run=secrets.token_bytes(16),
+    return assembly.make_station(
+        home,
+        keys,
+        load_config(home.config_file),
+        store,
+        step=step,
         now_ms=now_ms,
-        random_bytes=os.urandom,
-        describe=views.transfer,
-        describe_peer=views.peer,
+        book=WiredBook(now_ms),
         inspectors=Inspectors(READERS),
-        started_ms=now_ms(),
     )
 
 
