@@ -264,6 +264,27 @@ def test_refused_when_somebody_else_was_expected(
     sees_state(page, transfer, "inbox", "released")
 
 
+def test_a_time_limit_of_nothing_is_refused(
+    pair: Pair, viewer: Viewer, study: Path, tmp_path: Path
+) -> None:
+    """Only an empty field means for ever; "0h" is a time that cannot be, as for `--for`."""
+    ward, _ = pair
+    transfer = sealed(pair, study)
+    page = viewer.open(ward)
+    viewer.faults.expect(400)
+    press(page, transfer, "Release", "waiting")
+    form = dialog(page)
+    form.get_by_label("Folder", exact=True).fill(str(tmp_path / "out"))
+    form.get_by_text("Expected patient, time limit").click()
+    form.get_by_label("Remove unchanged files after").fill("0h")
+    form.get_by_role("button", name="Release", exact=True).click()
+    expect(form.get_by_role("alert")).not_to_be_empty()
+    assert not (tmp_path / "out").exists()
+    form.get_by_label("Remove unchanged files after").fill("")
+    confirm(page, "Release")
+    sees_state(page, transfer, "inbox", "released")
+
+
 def test_two_people_decide_at_once(pair: Pair, viewer: Viewer, study: Path) -> None:
     """Whoever comes second is told so, and nothing is done twice."""
     ward, _ = pair

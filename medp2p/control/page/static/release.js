@@ -84,7 +84,7 @@ export async function release(row, store, on) {
   const order = async () => {
     const expect = expected.take();
     const seconds = secondsOf(time.value);
-    return { ...(await where.take()), allow: pass.take(), ...(expect ? { expect } : {}), ...(seconds ? { for_seconds: seconds } : {}) };
+    return { ...(await where.take()), allow: pass.take(), ...(expect ? { expect } : {}), ...(seconds === null ? {} : { for_seconds: seconds }) };
   };
   const after = await openDialog({
     title: "Release this transfer?",
