@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from examples.study import make_study
 from tests.browser.clicking import back, dialog, press, sees_state
@@ -72,6 +72,33 @@ def test_previews_are_shown_on_request_only(
     assert [row["actor"]["via"] for row in events] == ["page"]
     expect(card(theirs, sent[0], "outbox").locator('[data-fact="previewed"]')).to_be_visible()
     assert "previewed" in [fact["fact"] for fact in ward.row("inbox", sent[0])["facts"]]
+
+
+def test_a_picture_can_be_asked_for_by_itself_where_the_answer_says_so(
+    pair: Pair, sent: tuple[str, str], viewer: Viewer
+) -> None:
+    """The field says it, whatever the words beside it are."""
+    page = viewer.open(pair[0])
+
+    def without(route: Route) -> None:
+        answer = route.fetch()
+        told = answer.json()
+        if "series" not in (route.request.post_data_json or {}):
+            for number, one in enumerate(told["previews"]):
+                told["previews"][number] = one | {
+                    "png_b64": None,
+                    "why": "there was no room",
+                    "by_itself": number == 0,
+                }
+        route.fulfill(response=answer, json=told)
+
+    page.route("**/previews*", without)
+    press(page, sent[0], "Preview", "waiting")
+    figures = dialog(page).locator("figure")
+    expect(figures.nth(1)).to_contain_text("there was no room")
+    expect(figures.nth(1).get_by_role("button")).to_have_count(0)
+    figures.nth(0).get_by_role("button", name="Preview", exact=True).click()
+    expect(figures.nth(0).locator("img")).to_be_visible()
 
 
 def look_for(page: Page, **fields: str) -> None:

@@ -36,10 +36,8 @@ function picture(one, addresses) {
 }
 
 /** A series that there was no room or time for is made when it is asked for by itself. */
-const BY_ITSELF = /ask for this one by itself/;
-
 function missing(one, ask) {
-  if (!BY_ITSELF.test(one.why ?? "")) return h("p", { class: "preview-none" }, told(one.why || "cannot be shown"));
+  if (!one.by_itself) return h("p", { class: "preview-none" }, told(one.why || "cannot be shown"));
   return h("div", { class: "preview-none" }, h("button", { type: "button", on: { click: () => ask(one.series) } }, "Preview"));
 }
 
