@@ -3,6 +3,7 @@
 import { Throughput, drawSparkline, makeSparkline } from "./sparkline.js";
 import { formatBytes, formatDuration, formatRate } from "./format.js";
 import { h, patchList, setAttribute, setText } from "./dom.js";
+import { keyOf } from "./store.js";
 import { isWhole, makeCard, updateCard, verbsOf } from "./transfers.js";
 
 /** A transfer that moves tells itself twice a second; one that stands still is noted by the clock. */
@@ -10,8 +11,6 @@ const STILL_MS = 2000;
 const MOVING = ["sending", "receiving"];
 /** Nothing moves before it is accepted. */
 const BEFORE = ["preparing", "ready", "queued", "waiting", "offered"];
-
-const keyOf = (row) => `${row.direction}:${row.id}`;
 
 /** How much is done, in per cent; rounded down, so that 100 is all. */
 function share(row) {

@@ -3,6 +3,7 @@
 import { api, url } from "./api.js";
 import { h, patchList, setText } from "./dom.js";
 import { formatCount } from "./format.js";
+import { keyOf } from "./store.js";
 import { errorPlace, isEnded, isWhole, makeCard, showError, updateCard, verbsOf } from "./transfers.js";
 import { say } from "./say.js";
 
@@ -11,8 +12,6 @@ const FIRST = 8;
 const MORE = 20;
 /** Ends and turns that are worth a sentence to somebody who hears the page. */
 const TOLD = ["sealed", "released", "declined", "recalled", "cancelled", "expiring", "expired", "discarded", "failed"];
-
-const keyOf = (row) => `${row.direction}:${row.id}`;
 
 const EMPTY = {
   in: "Nothing has come yet. What others send to this workstation appears here.",

@@ -4,12 +4,11 @@ import { STATES, formatCount } from "./format.js";
 import { api, url } from "./api.js";
 import { field } from "./decisions.js";
 import { h, patchList, setAttribute, setText } from "./dom.js";
+import { keyOf } from "./store.js";
 import { errorPlace, makeCard, showError, updateCard } from "./transfers.js";
 
 const LIMIT = 30;
 const PATIENT = "Patient: name or ID";
-
-const keyOf = (row) => `${row.direction}:${row.id}`;
 
 function choices(pairs) {
   return pairs.map(([value, text]) => h("option", { value }, text));

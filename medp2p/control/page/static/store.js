@@ -15,7 +15,8 @@ const HIDDEN_MS = 1000;
 /** Records after which something is otherwise that no other event tells. */
 const TURNING = new Set(["open", "previewed", "pair", "unpair", "target-add", "target-remove", "release", "withdraw", "config"]);
 
-const keyOf = (transfer) => `${transfer.direction}:${transfer.id}`;
+/** What tells a transfer from all others; one id may stand in both boxes. */
+export const keyOf = (row) => `${row.direction}:${row.id}`;
 
 /** Do something whose failure, which is a bug, must not stop the rest of the page. */
 export function alone(act) {

@@ -8,6 +8,7 @@
 import { field } from "./decisions.js";
 import { h, moving, patchList, setChildren, setText, told } from "./dom.js";
 import { formatCount } from "./format.js";
+import { keyOf } from "./store.js";
 import { makeCard, updateCard } from "./transfers.js";
 import { lasting, say } from "./say.js";
 
@@ -23,8 +24,6 @@ const WHY = {
   release: "Sealed: release it into a folder.",
   answer: "Taken back by its sender after its release: destroy all copies, then answer.",
 };
-
-const keyOf = (row) => `${row.direction}:${row.id}`;
 
 /** Urgent ones first; then what somebody else waits for; then those that wait longest. */
 function order(one, other) {
