@@ -5,6 +5,7 @@ import { field } from "./decisions.js";
 import { openDialog } from "./dialog.js";
 import { h, setChildren, setText, time, told } from "./dom.js";
 import { escapeText, formatCount, formatDuration } from "./format.js";
+import { toldText } from "./peer.js";
 
 /** Finding the other side by mDNS and proving the code may take so long, milliseconds. */
 const JOIN_MS = 150_000;
@@ -22,17 +23,6 @@ export function wordsView(peer, store) {
     h("div", null, h("dt", null, "This workstation, ", told(own?.name)), h("dd", { class: "key-words" }, told(own?.key_words))),
     h("div", null, h("dt", null, told(peer.name)), h("dd", { class: "key-words" }, told(peer.key_words))),
   );
-}
-
-/**
- * Return what a peer tells of itself, beyond the name that it has here: " (CT 2, Radiology)".
- * @param {object} peer
- * @returns {(Node|string)[]}
- */
-export function toldText(peer) {
-  const name = peer.told_name === peer.name ? null : peer.told_name;
-  const known = [name, peer.told_department, peer.told_place].filter(Boolean);
-  return known.length ? [" (", ...known.flatMap((text, index) => [index ? ", " : "", told(text)]), ")"] : [];
 }
 
 /** After pairing: who it is, and whether it belongs to this organisation. */

@@ -1,11 +1,10 @@
 /** The paired workstations: who they are, whether they are there, and what they may do here. */
 
 import { h, patchList, setAttribute, setChildren, setText, time, told } from "./dom.js";
-import { closePairing, openJoin, openPairing, openVerify, toldText } from "./pairing.js";
+import { closePairing, openJoin, openPairing, openVerify } from "./pairing.js";
+import { comparedLongAgo, toldText } from "./peer.js";
 import { Policy } from "./policy.js";
 
-/** After so long the key words should be compared again (as `send` asks for it). */
-const OLD_MS = 90 * 86_400_000;
 const ROUTES = { lan: "local network", fixed: "fixed address" };
 
 let count = 0;
@@ -27,8 +26,7 @@ function route(peer) {
 
 function verified(peer) {
   if (!peer.verified) return h("strong", { class: "bad" }, "never; compare the key words");
-  const old = Date.now() - Date.parse(peer.verified) > OLD_MS;
-  return h("span", null, time(peer.verified), peer.verified_by ? [" by ", told(peer.verified_by)] : null, old ? h("strong", { class: "bad" }, " long ago; compare again") : null);
+  return h("span", null, time(peer.verified), peer.verified_by ? [" by ", told(peer.verified_by)] : null, comparedLongAgo(peer) ? h("strong", { class: "bad" }, " long ago; compare again") : null);
 }
 
 function make(store, peer) {

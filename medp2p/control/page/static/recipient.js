@@ -1,16 +1,13 @@
 /** The recipient of a send, as it is shown beside whose images go there. */
 
 import { h, time, told } from "./dom.js";
-import { peerTitle } from "./transfers.js";
+import { comparedLongAgo, peerTitle } from "./peer.js";
 
 const DAY_MS = 86_400_000;
-/** As limits.VERIFY_AGAIN_DAYS: after so long the key words are worth a look again. */
-const AGAIN_MS = 90 * DAY_MS;
 
 /** Whether the key words are worth a look: new, or not compared for long. */
-function wordsWanted(peer, now) {
-  if (!peer.verified) return true;
-  return now - Date.parse(peer.verified) > AGAIN_MS || now - Date.parse(peer.created) < DAY_MS;
+function wordsWanted(peer) {
+  return !peer.verified || comparedLongAgo(peer) || Date.now() - Date.parse(peer.created) < DAY_MS;
 }
 
 /**
@@ -29,7 +26,7 @@ export function recipientView(peer) {
     peer.settings?.domain === "external" ? row("", h("strong", { class: "warning" }, "outside this organisation")) : null,
     peer.settings?.phone ? row("phone", told(peer.settings.phone)) : null,
     row("verified", ...[verified].flat()),
-    wordsWanted(peer, Date.now()) ? row("key words", told(peer.key_words)) : null,
+    wordsWanted(peer) ? row("key words", told(peer.key_words)) : null,
     peer.online ? null : row("now", peer.last_seen ? ["not there; seen ", time(peer.last_seen), "; it goes out by itself once it is back"] : "not seen yet; it goes out by itself once it is there"),
   );
 }

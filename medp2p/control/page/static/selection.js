@@ -6,6 +6,7 @@ import { h, setText } from "./dom.js";
 import { pathsField } from "./browse.js";
 import { typedFields } from "./expect.js";
 import { recipientView } from "./recipient.js";
+import { toldOf } from "./peer.js";
 import { whoseView } from "./label.js";
 
 const NOTE_CHARS = 4000;
@@ -14,7 +15,7 @@ const NOTE_BYTES = 4096;
 
 function peerSelect(store, wanted) {
   const options = (store.get("peers") ?? []).map((peer) => {
-    const told = [peer.told_name, peer.told_department, peer.told_place].filter(Boolean).join(", ");
+    const told = toldOf(peer).join(", ");
     const away = peer.online ? "" : ", not there now";
     return h("option", { value: peer.name }, escapeText(`${peer.name}${told ? ` (${told})` : ""}${away}`));
   });

@@ -7,6 +7,7 @@ import { briefView, gistView, offerView } from "./label.js";
 import { coded, h, setAttribute, setChildren, setText, time, told } from "./dom.js";
 import { escapeText, formatBytes, formatCount, stateText } from "./format.js";
 import { inPageWords } from "./hints.js";
+import { peerTitle } from "./peer.js";
 import { perform } from "./decisions.js";
 
 const SHORT = 8;
@@ -33,19 +34,6 @@ export function isWhole(row) {
 /** Whether nothing happens to a transfer any more. */
 export function isEnded(row) {
   return ENDED.includes(row.state);
-}
-
-/**
- * Return a peer as people name it: "b (Ward A, Radiology, Room 3)".
- * @param {object[]|undefined} peers All that are paired.
- * @param {string} name
- * @returns {Node[]}
- */
-export function peerTitle(peers, name) {
-  const peer = peers?.find((one) => one.name === name);
-  const known = peer ? [peer.told_name, peer.told_department, peer.told_place].filter(Boolean) : [];
-  const inside = known.flatMap((text, number) => [number ? ", " : " (", told(text)]);
-  return [told(name, { class: "peer-name" }), ...inside, ...(known.length ? [")"] : [])];
 }
 
 /**
