@@ -1,11 +1,10 @@
 /** Alarms that nobody has acknowledged: on top, the newest first; on a low window one line for all. */
 
 import { api, url } from "./api.js";
-import { coded, h, moving, patchList, setAttribute, setChildren, setText, time } from "./dom.js";
+import { coded, errorPlace, h, moving, patchList, setAttribute, setChildren, setText, showError, time } from "./dom.js";
 import { escapeText, formatCount } from "./format.js";
 import { inPageWords } from "./hints.js";
 import { say } from "./say.js";
-import { showError } from "./transfers.js";
 
 /** So many are shown at once; the others open by a click, so that what waits stays in sight. */
 const SHOWN = 2;
@@ -45,7 +44,7 @@ function kindOf(alarm) {
 
 function make(alarm) {
   const name = `alarm-${(count += 1)}`;
-  const its = { alarm, when: h("span", { class: "muted" }), alert: h("div", { class: "error", role: "alert" }) };
+  const its = { alarm, when: h("span", { class: "muted" }), alert: errorPlace() };
   const [word, advice] = kindOf(alarm);
   const button = h("button", { type: "button", "aria-describedby": name, on: { click: () => acknowledge(its, button) } }, "Acknowledge");
   const item = h(

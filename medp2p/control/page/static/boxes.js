@@ -1,10 +1,10 @@
 /** Inbox and outbox: the newest transfers, with what has become of them; older ones on demand. */
 
 import { api, url } from "./api.js";
-import { h, patchList, setText } from "./dom.js";
+import { errorPlace, h, patchList, setText, showError } from "./dom.js";
 import { formatCount } from "./format.js";
 import { keyOf } from "./store.js";
-import { errorPlace, isEnded, isWhole, makeCard, showError, updateCard, verbsOf } from "./transfers.js";
+import { isEnded, isWhole, makeCard, updateCard, verbsOf } from "./transfers.js";
 import { say } from "./say.js";
 
 /** So many are shown at first, and so many more with each wish for more. */

@@ -2,9 +2,8 @@
 
 import { api, url } from "./api.js";
 import { field } from "./decisions.js";
-import { h, setText, time, told } from "./dom.js";
+import { errorPlace, h, setText, showError, time, told } from "./dom.js";
 import { escapeText, formatBytes } from "./format.js";
-import { errorPlace, showError } from "./transfers.js";
 
 /** Return text as base64 of its UTF-8 bytes: how the API takes a path. */
 export function toBase64(text) {

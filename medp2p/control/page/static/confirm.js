@@ -5,9 +5,8 @@ import { expectFields, typedFields } from "./expect.js";
 import { field } from "./decisions.js";
 import { findingsView, labelView, patientLine } from "./label.js";
 import { escapeText, formatBytes, formatCount } from "./format.js";
-import { h, told } from "./dom.js";
+import { errorPlace, h, showError, told } from "./dom.js";
 import { recipientView } from "./recipient.js";
-import { errorPlace, showError } from "./transfers.js";
 
 const PURPOSES = ["treatment", "second-opinion", "legal", "patient-request", "research", "other"];
 const SKIPPED_SHOWN = 10;

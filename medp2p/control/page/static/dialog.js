@@ -1,6 +1,6 @@
 /** Dialogs: one `<dialog>` each, made when asked for and taken out of the page when closed. */
 
-import { coded, h, setAttribute, setText } from "./dom.js";
+import { errorPlace, h, setAttribute, setText, showError } from "./dom.js";
 
 /** For so long after it has come a dialog takes no click: it is the second one of a double click. */
 const FRESH_MS = 400;
@@ -32,10 +32,7 @@ class Dialog {
 
   /** Show an error inside; null takes it away. */
   setError(error) {
-    this.alert.replaceChildren();
-    if (!error) return;
-    this.alert.append(h("p", null, coded(error.text ?? error.message ?? error)));
-    if (error.hint) this.alert.append(h("p", { class: "hint" }, coded(error.hint)));
+    showError(this.alert, error);
   }
 
   /** Close it; what openDialog promised is this value. */
@@ -62,7 +59,7 @@ export function openDialog({ title, body, verb = null, danger = false, onConfirm
   const opener = document.activeElement;
   const region = opener?.closest("[data-region]");
   const name = `dialog-${(count += 1)}`;
-  const alert = h("div", { class: "error", role: "alert" });
+  const alert = errorPlace();
   const back = h("button", { type: "button" }, "Back");
   const confirm = verb === null ? null : h("button", { type: "submit", class: danger ? "danger" : "primary" }, verb);
   const content = h("div", { class: "dialog-body", id: `${name}-body` });

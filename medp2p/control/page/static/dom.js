@@ -102,6 +102,24 @@ export function time(iso) {
   return iso ? h("time", { datetime: iso }, formatTime(iso)) : null;
 }
 
+/** Make a place for an error; it takes no room until there is one. */
+export function errorPlace() {
+  return h("div", { class: "error", role: "alert", hidden: true });
+}
+
+/**
+ * Show an error, or none.
+ * @param {Element} place
+ * @param {{text?: string, message?: string, hint?: string}|null} error
+ */
+export function showError(place, error) {
+  place.replaceChildren();
+  place.hidden = !error;
+  if (!error) return;
+  place.append(h("p", null, coded(error.text ?? error.message)));
+  if (error.hint) place.append(h("p", { class: "hint" }, coded(error.hint)));
+}
+
 /**
  * Put text into an element, only if it differs; what has focus or is selected stays so.
  * @param {Element} element

@@ -2,9 +2,8 @@
 
 import { api, url } from "./api.js";
 import { field } from "./decisions.js";
-import { h, setAttribute, setChildren, told } from "./dom.js";
+import { errorPlace, h, setAttribute, setChildren, showError, told } from "./dom.js";
 import { escapeText } from "./format.js";
-import { showError } from "./transfers.js";
 
 /** A choice is sent when it has stood for so long: arrow keys pass through what lies between. */
 const SETTLE_MS = 600;
@@ -45,7 +44,7 @@ export class Policy {
   #controls = new Map();
   #timers = new Map();
   #said = h("p", { class: "done", role: "status" });
-  #alert = h("div", { class: "error", role: "alert" });
+  #alert = errorPlace();
   #folder = h("input", { type: "text", spellcheck: "false", autocomplete: "off", maxlength: 4096 });
   #folderForm;
   /** "folder" is chosen, and no folder is set yet. */

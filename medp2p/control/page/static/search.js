@@ -3,9 +3,9 @@
 import { STATES, formatCount } from "./format.js";
 import { api, url } from "./api.js";
 import { field } from "./decisions.js";
-import { h, patchList, setAttribute, setText } from "./dom.js";
+import { errorPlace, h, patchList, setAttribute, setText, showError } from "./dom.js";
 import { keyOf } from "./store.js";
-import { errorPlace, makeCard, showError, updateCard } from "./transfers.js";
+import { makeCard, updateCard } from "./transfers.js";
 
 const LIMIT = 30;
 const PATIENT = "Patient: name or ID";

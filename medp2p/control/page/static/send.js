@@ -5,12 +5,11 @@
 
 import { ApiError, api, url } from "./api.js";
 import { escapeText, formatCount } from "./format.js";
-import { h, moving, setAttribute } from "./dom.js";
+import { errorPlace, h, moving, setAttribute, showError } from "./dom.js";
 import { makeConfirmation } from "./confirm.js";
 import { makeSelection } from "./selection.js";
 import { openDialog } from "./dialog.js";
 import { lasting, say } from "./say.js";
-import { errorPlace, showError } from "./transfers.js";
 
 /** Longer than the daemon holds back an answer that waits for news. */
 const PATIENCE_MS = 90_000;
@@ -154,7 +153,7 @@ class Sending {
 
   #back() {
     this.#confirmation = null;
-    this.#dialog.setError(this.#queued.length ? `Queued already: ${this.#partly}.` : null);
+    this.#dialog.setError(this.#queued.length ? { text: `Queued already: ${this.#partly}.` } : null);
     this.#dialog.setVerb(LOOK);
     this.#place.replaceChildren(this.#selection.element);
     this.#selection.element.querySelector("select").focus();

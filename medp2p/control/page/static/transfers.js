@@ -4,7 +4,7 @@
  */
 
 import { briefView, gistView, offerView } from "./label.js";
-import { coded, h, setAttribute, setChildren, setText, time, told } from "./dom.js";
+import { coded, errorPlace, h, setAttribute, setChildren, setText, showError, time, told } from "./dom.js";
 import { escapeText, formatBytes, formatCount, stateText } from "./format.js";
 import { inPageWords } from "./hints.js";
 import { peerTitle } from "./peer.js";
@@ -229,22 +229,4 @@ async function act(its, verb, button) {
     its.busy = false;
     setAttribute(button, "aria-disabled", null);
   }
-}
-
-/** Make a place for an error; it takes no room until there is one. */
-export function errorPlace() {
-  return h("div", { class: "error", role: "alert", hidden: true });
-}
-
-/**
- * Show an error, or none.
- * @param {Element} place
- * @param {{text?: string, message?: string, hint?: string}|null} error
- */
-export function showError(place, error) {
-  place.replaceChildren();
-  place.hidden = !error;
-  if (!error) return;
-  place.append(h("p", null, coded(error.text ?? error.message)));
-  if (error.hint) place.append(h("p", { class: "hint" }, coded(error.hint)));
 }
