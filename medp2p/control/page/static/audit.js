@@ -2,6 +2,7 @@
 
 import { h, patchList, setText, time, told } from "./dom.js";
 import { escapeText, formatBytes, formatDuration, formatTime, isMoment } from "./format.js";
+import { shortId } from "./transfers.js";
 
 /** What the daemon puts into its log (medp2p/model.py, AuditEvent). */
 export const EVENTS = {
@@ -45,7 +46,6 @@ export const EVENTS = {
   "page-refused": "address of the page refused",
 };
 const VIA = { cli: "command line", page: "page", rule: "by rule", peer: "by the peer" };
-const SHORT = 8;
 /** Records that are shown at once. */
 const SHOWN = 8;
 
@@ -94,7 +94,7 @@ function make(record) {
   return h(
     "li",
     { class: "audit-item", data: { event: record.event } },
-    h("p", { class: "audit-line" }, h("strong", null, escapeText((!bad && EVENTS[record.event]) || record.event || `record ${record.seq}`)), record.peer ? [" ", told(record.peer)] : null, bad ? [" ", h("span", { class: "badge bad" }, escapeText(record.damaged ? "damaged" : record.outcome))] : null, record.transfer ? [" ", h("code", { class: "muted" }, escapeText(record.transfer).slice(0, SHORT))] : null),
+    h("p", { class: "audit-line" }, h("strong", null, escapeText((!bad && EVENTS[record.event]) || record.event || `record ${record.seq}`)), record.peer ? [" ", told(record.peer)] : null, bad ? [" ", h("span", { class: "badge bad" }, escapeText(record.damaged ? "damaged" : record.outcome))] : null, record.transfer ? [" ", h("code", { class: "muted" }, shortId(record.transfer))] : null),
     h("p", { class: "audit-by muted" }, time(record.time), " · ", who ? [told(who), ", "] : null, escapeText(via), detail ? [" · ", told(detail)] : null),
   );
 }
