@@ -12,18 +12,11 @@ import { openSend } from "./send.js";
 const SETTLE_MS = 300;
 const ENTRIES_SHOWN = 1000;
 
-/** A value of a fact, which may hold values of its own. */
-function plain(value) {
-  if (Array.isArray(value)) return value.map(plain).join(", ");
-  if (value !== null && typeof value === "object") return Object.entries(value).map(([key, part]) => `${key}=${plain(part)}`).join(", ");
-  return value === true ? "yes" : value === false ? "no" : String(value ?? "");
-}
-
 /** Details whose name says too little. */
 const DETAILS = { opened: "first opened or previewed there" };
 
 function factLine(fact) {
-  const value = (one) => (isMoment(one) ? time(one) : told(plain(one)));
+  const value = (one) => (isMoment(one) ? time(one) : told(one));
   const said = Object.entries(fact.detail ?? {}).map(([key, one]) => [`; ${DETAILS[key] ?? escapeText(key.replaceAll("_", " "))}: `, value(one)]);
   return h("li", { data: { fact: fact.fact } }, h("strong", null, escapeText(fact.fact)), " by ", told(fact.by), ", ", time(fact.time), fact.acknowledged === false ? ", not told yet" : null, said);
 }
