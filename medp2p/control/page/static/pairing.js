@@ -6,6 +6,7 @@ import { openDialog } from "./dialog.js";
 import { h, setChildren, setText, time, told } from "./dom.js";
 import { escapeText, formatCount, formatDuration } from "./format.js";
 import { toldText } from "./peer.js";
+import { choiceBox } from "./policy.js";
 
 /** Finding the other side by mDNS and proving the code may take so long, milliseconds. */
 const JOIN_MS = 150_000;
@@ -27,7 +28,7 @@ export function wordsView(peer, store) {
 
 /** After pairing: who it is, and whether it belongs to this organisation. */
 function pairedView(peer, store) {
-  const domain = h("select", { data: { setting: "domain" } }, h("option", { value: "internal" }, "internal: this organisation"), h("option", { value: "external" }, "external: another one"));
+  const domain = choiceBox("domain");
   domain.value = peer.settings.domain ?? "internal";
   const said = h("p", { class: "done", role: "status" });
   domain.addEventListener("change", async () => {

@@ -14,7 +14,7 @@ const CHOICES = {
   accept: ["Offers (accept)", [["ask", "ask: a person decides"], ["auto", "auto: taken without asking"], ["block", "block: refused"]]],
   release: ["Once sealed (release)", [["manual", "manual: a person releases"], ["folder", "folder: unpacked by rule"]]],
   confirm: ["Sending to it (confirm)", [["typed", "typed: something of the patient is typed"], ["expect", "expect: whose images they are is given"], ["none", "none: the name of the recipient"]]],
-  domain: ["Organisation (domain)", [["internal", "internal: this one"], ["external", "external: another one"]]],
+  domain: ["Organisation (domain)", [["internal", "internal: this organisation"], ["external", "external: another one"]]],
   "allow-mixed": ["Several patients (allow-mixed)", [["no", "no: never in one transfer"], ["yes", "yes: where it is said"]]],
 };
 /** Settings that are typed: label and hint. */
@@ -27,6 +27,16 @@ const TYPED = {
   phone: ["Phone", "shown when sending to it"],
   allow: ["Findings that may be let pass", "codes, separated by commas"],
 };
+
+/**
+ * Make the select box of a setting.
+ * @param {string} key
+ * @returns {HTMLSelectElement}
+ */
+export function choiceBox(key) {
+  const [, values] = CHOICES[key];
+  return h("select", { data: { setting: key } }, values.map(([value, text]) => h("option", { value }, text)));
+}
 
 /** What the form shows for a setting of a peer. */
 function valueOf(peer, key) {
@@ -99,10 +109,9 @@ export class Policy {
     this.#showFolder();
   }
 
-  /** A select box alone, for instance in the dialog after pairing. */
   #choice(key) {
-    const [label, values] = CHOICES[key];
-    const select = h("select", { data: { setting: key } }, values.map(([value, text]) => h("option", { value }, text)));
+    const [label] = CHOICES[key];
+    const select = choiceBox(key);
     select.addEventListener("change", () => this.#changed(key, select));
     select.addEventListener("blur", () => this.#timers.get(key)?.());
     if (key === "release") select.addEventListener("blur", () => this.#leave());
