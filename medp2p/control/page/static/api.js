@@ -60,7 +60,7 @@ class Api {
   /**
    * Use a session from now on.
    * @param {string|null} secret null: forget it.
-   * @param {(error: ApiError) => void} [onLost] Called when the daemon says that it is over.
+   * @param {() => void} [onLost] Called when the daemon says that it is over.
    */
   use(secret, onLost = () => {}) {
     this.#secret = secret;
@@ -130,8 +130,8 @@ class Api {
    * @param {Response} response
    * @param {string|null} secret With which it was asked.
    */
-  noteStatus(response, error, secret = this.#secret) {
-    if (response.status === 401 && secret !== null && secret === this.#secret) this.#onLost(error);
+  noteStatus(response, secret = this.#secret) {
+    if (response.status === 401 && secret !== null && secret === this.#secret) this.#onLost();
   }
 
   async #ask(method, address, body, { signal, patience = PATIENCE_MS } = {}) {
@@ -152,9 +152,8 @@ class Api {
       throw new ApiError(0, { code: "lost", text: "no answer from the daemon", hint: "it may be restarting; try again" });
     }
     if (response.ok) return JSON.parse(text);
-    const error = new ApiError(response.status, refusal(text));
-    this.noteStatus(response, error, secret);
-    throw error;
+    this.noteStatus(response, secret);
+    throw new ApiError(response.status, refusal(text));
   }
 }
 

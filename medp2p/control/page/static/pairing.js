@@ -16,7 +16,7 @@ const JOIN_MS = 150_000;
  * @param {object} peer
  * @param {Store} store
  */
-export function wordsView(peer, store) {
+function wordsView(peer, store) {
   const own = store.get("identity");
   return h(
     "dl",

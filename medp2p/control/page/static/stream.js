@@ -23,7 +23,7 @@ const OWN_REFRESH_MS = 2500;
  * @param {ReadableStream<Uint8Array>} body
  * @param {() => void} heard Called for each piece, ticks too.
  */
-export async function* readEvents(body, heard = () => {}) {
+async function* readEvents(body, heard = () => {}) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   try {
