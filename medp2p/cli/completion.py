@@ -6,7 +6,7 @@ import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 from medp2p import limits
-from medp2p.cli.session import Session, verb
+from medp2p.cli.session import CHOSEN_HOME, Session, verb
 from medp2p.errors import MedP2PError
 
 _SHELLS = ("bash", "zsh", "fish")
@@ -29,7 +29,7 @@ def completion(session: Session, shell: str) -> None:
 
 def _ask(context: click.Context, *parts: str, **query: str) -> list[dict[str, Any]]:
     """Return a list from the daemon, or nothing: completion never complains."""
-    chosen = context.find_root().params.get("home")
+    chosen = context.meta.get(CHOSEN_HOME, context.find_root().params.get("home"))
     try:
         client = Session(chosen).client
         rows = client.ask("GET", parts, query=query, timeout=limits.COMPLETION_SECONDS)

@@ -20,6 +20,10 @@ from medp2p.text import escape_text
 
 P = ParamSpec("P")
 
+#: Where click's contexts, which share it, keep what --home said after a verb. Completion reads it
+#: there: it runs no verb, so there is no Session.
+CHOSEN_HOME = "medp2p.cli.home"
+
 
 class Session:
     """One run of the command.
@@ -97,7 +101,10 @@ def _set_json(context: click.Context, parameter: click.Parameter, value: bool) -
 
 
 def _set_home(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
-    if value is not None and isinstance(context.obj, Session):
+    if value is None:
+        return
+    context.meta[CHOSEN_HOME] = value
+    if isinstance(context.obj, Session):
         context.obj.chosen_home = value
 
 

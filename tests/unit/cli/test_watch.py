@@ -257,6 +257,23 @@ def test_completed_words(medp2p: Medp2p, served: Served, line: str, words: set[s
     assert completed(medp2p, line) == words
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "medp2p --home {} peers show ",
+        "medp2p peers --home {} show ",
+        "medp2p peers show --home {} ",
+        "medp2p --home /nowhere peers show --home {} ",
+    ],
+)
+def test_completion_asks_the_home_that_was_chosen(
+    medp2p: Medp2p, served: Served, tmp_path: Path, line: str
+) -> None:
+    """Wherever --home stands, and whatever MEDP2P_HOME says."""
+    assert completed(Medp2p(tmp_path / "other"), line.format(medp2p.home)) == {"b"}
+    assert completed(medp2p, line.format(tmp_path / "other")) == set()
+
+
 def completed(medp2p: Medp2p, line: str) -> set[str]:
     count = len(line.split(" ")) - 1
     done = subprocess.run(
