@@ -10,6 +10,7 @@ from medp2p.cli.completion import transfer_ids
 from medp2p.cli.label import label_text
 from medp2p.cli.session import Session, home_option, json_option, verb
 from medp2p.cli.show import entries, safe, transfer_fields, transfer_list
+from medp2p.errors import UsageError
 
 _ID = click.argument("transfer", metavar="ID", shell_complete=transfer_ids)
 
@@ -72,6 +73,10 @@ def outbox_show(
     session: Session, transfer: str, files: bool, proof: str | None, with_label: bool
 ) -> None:
     """Show one transfer; any unique beginning of its ID will do."""
+    if with_label and proof is None:
+        raise UsageError("--with-label goes with --proof", hint="--proof FILE --with-label")
+    if files and proof is not None:
+        raise UsageError("either --files or --proof")
     if proof is not None:
         recalls.write_proof(session, transfer, proof, label=with_label)
         return

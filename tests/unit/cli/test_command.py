@@ -162,6 +162,8 @@ def test_errors_go_to_stderr_and_without_json_nothing_to_stdout(
         (("status", "--frob"), "no such option"),
         (("audit", "list", "--limit", "0"), "invalid value for '--limit'"),
         (("pair", "--at", "h:1"), "--at goes with a code"),
+        (("outbox", "show", "s", "--with-label"), "--with-label goes with --proof"),
+        (("outbox", "show", "s", "--files", "--proof", "/x/p"), "either --files or --proof"),
         (("peers", "set", "b", "accept"), "not a setting: accept"),
         (("peers", "set", "b", "=x"), "not a setting: =x"),
         (("completion", "tcsh"), "invalid value for"),
