@@ -78,11 +78,7 @@ def ask_for(word: str, question: str) -> None:
     Raises:
         CheckRefusedError: Something else was typed, or the input ended.
     """
-    click.echo(f"{question}: ", err=True, nl=False)
-    typed = sys.stdin.readline()
-    if not typed.endswith("\n"):
-        click.echo(err=True)
-    if typed.strip() != word:
+    if read_line(question) != word:
         raise CheckRefusedError(f"not confirmed: that is not {word}; nothing was done")
 
 
