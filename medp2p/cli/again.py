@@ -5,7 +5,13 @@ from typing import Any
 import click
 
 from medp2p.cli.completion import peer_names, transfer_ids
-from medp2p.cli.expect import confirmation_of, expect_options, wish_options, wishes_of
+from medp2p.cli.expect import (
+    confirmation_of,
+    expect_options,
+    queue_options,
+    wish_options,
+    wishes_of,
+)
 from medp2p.cli.send import carry_out
 from medp2p.cli.session import Session, verb
 
@@ -13,14 +19,7 @@ from medp2p.cli.session import Session, verb
 @click.command("again")
 @click.argument("transfer", metavar="ID", shell_complete=transfer_ids)
 @click.option("--to", "peer", metavar="PEER", required=True, shell_complete=peer_names)
-@click.option("--note", default="", metavar="TEXT", help="A remark for the receiver.")
-@click.option(
-    "--priority", type=click.Choice(["stat", "routine"]), default="routine", show_default=True
-)
-@click.option(
-    "--yes", is_flag=True, help="Send without asking, where the peer's settings allow it."
-)
-@click.option("--wait/--no-wait", default=None, help="Wait until sealed; default on a terminal.")
+@queue_options
 @wish_options
 @expect_options
 @verb

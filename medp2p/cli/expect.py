@@ -1,4 +1,4 @@
-"""Options of a send: whose the files are, whose they should be, and what may pass."""
+"""Options of a send: how it goes out, whose the files are, whose they should be, what may pass."""
 
 import json
 import sys
@@ -14,6 +14,27 @@ from medp2p.errors import UsageError
 from medp2p.model import PURPOSES
 
 _F = Callable[..., Any]
+
+
+def queue_options(function: _F) -> _F:
+    """Give a command the options about how a transfer goes out."""
+    for option in (
+        click.option(
+            "--wait/--no-wait", default=None, help="Wait until sealed; default on a terminal."
+        ),
+        click.option(
+            "--yes", is_flag=True, help="Send without asking, where the peer's settings allow it."
+        ),
+        click.option(
+            "--priority",
+            type=click.Choice(["stat", "routine"]),
+            default="routine",
+            show_default=True,
+        ),
+        click.option("--note", default="", metavar="TEXT", help="A remark for the receiver."),
+    ):
+        function = option(function)
+    return function
 
 
 def wish_options(function: _F) -> _F:

@@ -9,7 +9,13 @@ import click
 from medp2p import limits
 from medp2p.cli.completion import peer_names, transfer_ids
 from medp2p.cli.confirm import ask, ask_label, ask_purpose, show_part, show_skipped
-from medp2p.cli.expect import confirmation_of, expect_options, wish_options, wishes_of
+from medp2p.cli.expect import (
+    confirmation_of,
+    expect_options,
+    queue_options,
+    wish_options,
+    wishes_of,
+)
 from medp2p.cli.follow import transfer_changes
 from medp2p.cli.paths import absolute
 from medp2p.cli.progress import Progress
@@ -34,14 +40,7 @@ _SENT_BEFORE = "sent-before"
 @click.command()
 @click.argument("peer", shell_complete=peer_names)
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path())
-@click.option("--note", default="", metavar="TEXT", help="A remark for the receiver.")
-@click.option(
-    "--priority", type=click.Choice(["stat", "routine"]), default="routine", show_default=True
-)
-@click.option(
-    "--yes", is_flag=True, help="Send without asking, where the peer's settings allow it."
-)
-@click.option("--wait/--no-wait", default=None, help="Wait until sealed; default on a terminal.")
+@queue_options
 @click.option(
     "--addendum-of",
     metavar="ID",
