@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from medp2p.cli.completion import peer_names, transfer_ids
+from medp2p.cli.completion import peer_names, transfer_argument
 from medp2p.cli.expect import (
     confirmation_of,
     expect_options,
@@ -17,7 +17,7 @@ from medp2p.cli.session import Session, verb
 
 
 @click.command("again")
-@click.argument("transfer", metavar="ID", shell_complete=transfer_ids)
+@transfer_argument
 @click.option("--to", "peer", metavar="PEER", required=True, shell_complete=peer_names)
 @queue_options
 @wish_options

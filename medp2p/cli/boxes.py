@@ -6,13 +6,11 @@ from typing import Any
 import click
 
 from medp2p.cli import again, pictures, recalls, releases
-from medp2p.cli.completion import transfer_ids
+from medp2p.cli.completion import transfer_argument
 from medp2p.cli.label import label_text
 from medp2p.cli.session import Session, home_option, json_option, verb
 from medp2p.cli.show import entries, safe, transfer_fields, transfer_list
 from medp2p.errors import UsageError
-
-_ID = click.argument("transfer", metavar="ID", shell_complete=transfer_ids)
 
 
 def _list(session: Session, direction: str, empty: str) -> None:
@@ -59,7 +57,7 @@ def outbox_list(session: Session) -> None:
 
 
 @outbox.command("show")
-@_ID
+@transfer_argument
 @click.option("--files", is_flag=True, help="The manifest too.")
 @click.option(
     "--proof",
@@ -84,7 +82,7 @@ def outbox_show(
 
 
 @outbox.command("cancel")
-@_ID
+@transfer_argument
 @verb
 def outbox_cancel(session: Session, transfer: str) -> None:
     """End a transfer that has not been sealed yet."""
@@ -107,7 +105,7 @@ def inbox_list(session: Session) -> None:
 
 
 @inbox.command("show")
-@_ID
+@transfer_argument
 @click.option("--files", is_flag=True, help="The manifest too.")
 @verb
 def inbox_show(session: Session, transfer: str, files: bool) -> None:
@@ -116,7 +114,7 @@ def inbox_show(session: Session, transfer: str, files: bool) -> None:
 
 
 @inbox.command("decline")
-@_ID
+@transfer_argument
 @click.option("--reason", default="", metavar="TEXT", help="Told to the sender.")
 @verb
 def inbox_decline(session: Session, transfer: str, reason: str) -> None:
@@ -125,7 +123,7 @@ def inbox_decline(session: Session, transfer: str, reason: str) -> None:
 
 
 @inbox.command("verify")
-@_ID
+@transfer_argument
 @verb
 def inbox_verify(session: Session, transfer: str) -> None:
     """Read a sealed transfer again and authenticate all of it."""
@@ -133,7 +131,7 @@ def inbox_verify(session: Session, transfer: str) -> None:
 
 
 @inbox.command("discard")
-@_ID
+@transfer_argument
 @verb
 def inbox_discard(session: Session, transfer: str) -> None:
     """Erase a transfer from this workstation; what was released stays."""

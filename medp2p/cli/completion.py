@@ -57,3 +57,7 @@ def transfer_ids(
         for row in _ask(context, "transfers", **query)
         if str(row["id"]).startswith(incomplete)
     ]
+
+
+#: The argument of the verbs about one transfer.
+transfer_argument = click.argument("transfer", metavar="ID", shell_complete=transfer_ids)

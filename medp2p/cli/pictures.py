@@ -7,21 +7,20 @@ from typing import Any
 
 import click
 
-from medp2p.cli.completion import transfer_ids
+from medp2p.cli.completion import transfer_argument
 from medp2p.cli.paths import clear_place, write_new
 from medp2p.cli.session import Session, verb
 from medp2p.cli.show import Json, columns, safe
 from medp2p.errors import OutputError, UsageError
 from medp2p.model import short_id
 
-_ID = click.argument("transfer", metavar="ID", shell_complete=transfer_ids)
 #: A picture leaves its frame behind, but not this.
 _MARK = "not-for-diagnosis"
 _SAME_NAMES = 1000
 
 
 @click.command("preview")
-@_ID
+@transfer_argument
 @click.option("--to", "folder", metavar="DIR", type=click.Path(), help="Made if missing.")
 @click.option("--series", multiple=True, metavar="UID", help="These only; default: all.")
 @verb

@@ -7,18 +7,16 @@ from typing import Any
 import click
 
 from medp2p import limits
-from medp2p.cli.completion import transfer_ids
+from medp2p.cli.completion import transfer_argument
 from medp2p.cli.paths import clear_place, write_new
 from medp2p.cli.session import Session, verb
 from medp2p.cli.show import Json, count, fact_details, fields, reason, safe, when
 from medp2p.errors import UsageError
 from medp2p.text import escape_text
 
-_ID = click.argument("transfer", metavar="ID", shell_complete=transfer_ids)
-
 
 @click.command("recall")
-@_ID
+@transfer_argument
 @click.option("--reason", "why", default="", metavar="TEXT", help="Told to the receiver.")
 @verb
 def outbox_recall(session: Session, transfer: str, why: str) -> None:
@@ -39,7 +37,7 @@ def _recalled(row: Json) -> str:
 
 
 @click.command("answer")
-@_ID
+@transfer_argument
 @click.option("--destroyed", is_flag=True, help="All that was released is destroyed.")
 @click.option("--kept", is_flag=True, help="It is kept.")
 @click.option("--by", default="", metavar="NAME", help="Who says so; default: your account.")

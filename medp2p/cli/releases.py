@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from medp2p.cli.completion import transfer_ids
+from medp2p.cli.completion import transfer_argument
 from medp2p.cli.expect import expectations_of
 from medp2p.cli.label import label_text
 from medp2p.cli.paths import absolute_target, expanded
@@ -16,7 +16,6 @@ from medp2p.errors import UsageError
 from medp2p.model import short_id
 from medp2p.text import TIME_UNITS, format_duration
 
-_ID = click.argument("transfer", metavar="ID", shell_complete=transfer_ids)
 _TIME = re.compile(r"\s*([0-9]+)\s*([a-z]+)\s*\Z")
 
 
@@ -33,7 +32,7 @@ def seconds_of(text: str) -> int:
 
 
 @click.command("accept")
-@_ID
+@transfer_argument
 @click.option(
     "--release-to",
     metavar="TARGET",
@@ -50,7 +49,7 @@ def inbox_accept(session: Session, transfer: str, release_to: str | None) -> Non
 
 
 @click.command("release")
-@_ID
+@transfer_argument
 @click.option("--to", "folder", metavar="DIR", type=click.Path(), help="Made if missing.")
 @click.option("--target", metavar="TARGET", help="A named target in place of --to.")
 @click.option("--expect-patient", metavar="ID", help="Refuse the images of anybody else.")
