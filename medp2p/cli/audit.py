@@ -5,20 +5,12 @@ from collections.abc import Iterator
 import click
 
 from medp2p import limits
-from medp2p.cli.session import Session, home_option, json_option, verb
+from medp2p.cli.session import Session, listing_group, verb
 from medp2p.cli.show import Json, columns, count, safe, when
 from medp2p.errors import AuditError, NotFoundError, UsageError
 from medp2p.model import short_id
 
-
-@click.group(invoke_without_command=True)
-@json_option
-@home_option
-@click.pass_context
-def audit(context: click.Context) -> None:
-    """The log of who did what; without a verb, list its end."""
-    if context.invoked_subcommand is None:
-        context.invoke(audit_list)
+audit = listing_group("audit", "The log of who did what; without a verb, list its end.")
 
 
 @audit.command("list")

@@ -1,14 +1,11 @@
 """The verbs outbox and inbox. Each is the decision itself; only `again`, which sends, asks."""
 
-from collections.abc import Callable
-from typing import Any
-
 import click
 
 from medp2p.cli import again, pictures, recalls, releases
 from medp2p.cli.completion import transfer_argument
 from medp2p.cli.label import label_text
-from medp2p.cli.session import Session, home_option, json_option, verb
+from medp2p.cli.session import Session, listing_group, verb
 from medp2p.cli.show import entries, safe, transfer_fields, transfer_list
 from medp2p.errors import UsageError
 
@@ -31,22 +28,7 @@ def _act(session: Session, transfer: str, act: str, text: str, **body: str) -> N
     session.result(row, lambda: f"{text} {safe(row['id'])}")
 
 
-def _box(name: str, help_text: str) -> Callable[..., click.Group]:
-    """Make a group whose bare name lists."""
-
-    def make(function: Callable[..., Any]) -> click.Group:
-        group = click.group(name=name, help=help_text, invoke_without_command=True)
-        return group(json_option(home_option(function)))
-
-    return make
-
-
-@_box("outbox", "Transfers to others; without a verb, list them.")
-@click.pass_context
-def outbox(context: click.Context) -> None:
-    """List, unless a verb follows."""
-    if context.invoked_subcommand is None:
-        context.invoke(outbox_list)
+outbox = listing_group("outbox", "Transfers to others; without a verb, list them.")
 
 
 @outbox.command("list")
@@ -89,12 +71,7 @@ def outbox_cancel(session: Session, transfer: str) -> None:
     _act(session, transfer, "cancel", "cancelled")
 
 
-@_box("inbox", "Transfers from others; without a verb, list them.")
-@click.pass_context
-def inbox(context: click.Context) -> None:
-    """List, unless a verb follows."""
-    if context.invoked_subcommand is None:
-        context.invoke(inbox_list)
+inbox = listing_group("inbox", "Transfers from others; without a verb, list them.")
 
 
 @inbox.command("list")

@@ -7,7 +7,7 @@ import click
 from medp2p.cli.completion import peer_names
 from medp2p.cli.follow import changes
 from medp2p.cli.paths import absolute_target
-from medp2p.cli.session import Session, home_option, json_option, on_terminal, read_line, verb
+from medp2p.cli.session import Session, listing_group, on_terminal, read_line, verb
 from medp2p.cli.show import Json, columns, peer_fields, safe, verified, when
 from medp2p.errors import NoDaemonError, PairingError, UsageError
 
@@ -124,14 +124,7 @@ def nearby(session: Session) -> None:
     )
 
 
-@click.group(invoke_without_command=True)
-@json_option
-@home_option
-@click.pass_context
-def peers(context: click.Context) -> None:
-    """The paired workstations; without a verb, list them."""
-    if context.invoked_subcommand is None:
-        context.invoke(peers_list)
+peers = listing_group("peers", "The paired workstations; without a verb, list them.")
 
 
 @peers.command("list")

@@ -9,7 +9,7 @@ from medp2p.cli.completion import transfer_argument
 from medp2p.cli.expect import expectations_of
 from medp2p.cli.label import label_text
 from medp2p.cli.paths import absolute_target, expanded
-from medp2p.cli.session import Session, home_option, json_option, verb
+from medp2p.cli.session import Session, listing_group, verb
 from medp2p.cli.show import Json, columns, safe, when
 from medp2p.control.client import to_b64
 from medp2p.errors import UsageError
@@ -141,18 +141,7 @@ def released_text(rows: list[Json]) -> str:
     )
 
 
-@click.group(
-    name="targets",
-    help="Named places to release into; without a verb, list them.",
-    invoke_without_command=True,
-)
-@json_option
-@home_option
-@click.pass_context
-def targets(context: click.Context) -> None:
-    """List, unless a verb follows."""
-    if context.invoked_subcommand is None:
-        context.invoke(targets_list)
+targets = listing_group("targets", "Named places to release into; without a verb, list them.")
 
 
 @targets.command("list")

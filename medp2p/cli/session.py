@@ -137,3 +137,17 @@ def verb(function: Callable[Concatenate[Session, P], Any]) -> Callable[P, Any]:
         return function(session, *args, **kwargs)
 
     return json_option(home_option(run))
+
+
+def listing_group(name: str, help_text: str) -> click.Group:
+    """Return a group of verbs whose bare name does what its verb `list` does."""
+
+    @click.group(name=name, help=help_text, invoke_without_command=True)
+    @json_option
+    @home_option
+    @click.pass_context
+    def group(context: click.Context) -> None:
+        if context.invoked_subcommand is None:
+            context.invoke(group.commands["list"])
+
+    return group
