@@ -23,9 +23,9 @@ _COLUMN = 38
 _HIDDEN = "\u2022"
 
 
-def show_part(session: Session, peer: Json, part: Json, count: int) -> None:
+def show_part(session: Session, peer: Json, part: Json, parts: int) -> None:
     """Show recipient and label side by side, then files and findings."""
-    title = f"transfer {part['part'] + 1} of {count}" if count > 1 else "WHOSE IMAGES"
+    title = f"transfer {part['part'] + 1} of {parts}" if parts > 1 else "WHOSE IMAGES"
     left = ["RECIPIENT", *_recipient(peer).splitlines()]
     right = [title, *label_lines(part["label"])]
     session.note(_beside(left, right))
