@@ -13,16 +13,19 @@ from medp2p.errors import NoDaemonError
 _PAUSE_SECONDS = 0.5
 
 
-def changes(client: Client) -> Iterator[dict[str, Any] | None]:
+def changes(client: Client, *, seen: bool = False) -> Iterator[dict[str, Any] | None]:
     """Yield events, None for ticks; goes on when the daemon is restarted.
 
     After each break the first item is None: the reader looks again at what it follows.
+
+    Args:
+        client: Asks the daemon.
+        seen: It has answered a moment ago, so it may be restarting if it does not now.
 
     Raises:
         NoDaemonError: None answers at first, or none came back within DAEMON_RETURN_SECONDS.
     """
     gone_since: float | None = None
-    seen = False
     while True:
         try:
             for event in client.events():
@@ -44,7 +47,7 @@ def transfer_changes(
     The last value is the final state.
     """
     last: dict[str, Any] | None = None
-    for event in changes(client):
+    for event in changes(client, seen=True):
         if event is not None and not _about(event, transfer):
             continue
         try:
