@@ -5,18 +5,15 @@ A scan lives in memory until it is confirmed; only then anything of it is kept, 
 
 import logging
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import trio
 
 from medp2p import limits
 from medp2p.daemon import policy, queueing, views
 from medp2p.daemon.again import Earlier
-from medp2p.daemon.asking import part_view, skipped_view
 from medp2p.daemon.confirming import Confirmation, check_confirmed, persons
+from medp2p.daemon.jobs import Job, Jobs
 from medp2p.daemon.labels import label_view, patient_view
-from medp2p.daemon.live import Bell
 from medp2p.daemon.parts import Part, Wishes, make_parts, without
 from medp2p.daemon.station import Station
 from medp2p.daemon.walking import walk
@@ -46,81 +43,12 @@ from medp2p.vault.transfers import TransferRow
 log = logging.getLogger(__name__)
 
 
-@dataclass
-class Job:
-    """One walk over sources, under way or done.
-
-    Attributes:
-        peer: Local name of the peer it is meant for.
-        peer_key: Its key when the scan began.
-        wishes: What the sender asks of it.
-        inspected: Files whose headers were read so far.
-        found: What the walk found, without what was excluded, once all is done.
-        items: What each file of it says.
-        parts: What becomes of it.
-        queued: Numbers of the parts that are transfers, or are about to become some.
-        done: Numbers of the parts that are transfers.
-        earlier: What an earlier transfer means for it.
-    """
-
-    id: str
-    peer: str
-    peer_key: bytes
-    wishes: Wishes = field(default_factory=Wishes)
-    files: int = 0
-    file_bytes: int = 0
-    inspected: int = 0
-    found: Scan | None = None
-    items: list[Item] = field(default_factory=list)
-    parts: list[Part] = field(default_factory=list)
-    settings: Mapping[str, str] = field(default_factory=dict)
-    queued: set[int] = field(default_factory=set)
-    done: set[int] = field(default_factory=set)
-    earlier: Earlier | None = None
-    error: MedP2PError | None = None
-    bell: Bell = field(default_factory=Bell)
-    started: float = field(default_factory=trio.current_time)
-    told: float = 0.0
-    divided: tuple[Wishes, Mapping[str, str], str] | None = None
-
-    def tell(self) -> None:
-        """Wake who follows, a few times a second: each answer to them costs a millisecond."""
-        now = trio.current_time()
-        if now - self.told >= limits.SCAN_NEWS_SECONDS:
-            self.told = now
-            self.bell.ring()
-
-    @property
-    def state(self) -> str:
-        """Return "scanning", "done" or "failed"."""
-        if self.error is not None:
-            return "failed"
-        return "scanning" if self.found is None else "done"
-
-    def view(self) -> views.Json:
-        """Return the job as JSON."""
-        return {
-            "scan": self.id,
-            "peer": self.peer,
-            "state": self.state,
-            "files": self.files,
-            "bytes": self.file_bytes,
-            "inspected": self.inspected,
-            "entries": None if self.found is None else len(self.found.entries),
-            "skipped": skipped_view(self.parts, self.settings),
-            "parts": [part_view(n, one, self.settings) for n, one in enumerate(self.parts)],
-            "error": None
-            if self.error is None
-            else self.error.to_json() | {"exit_code": self.error.exit_code},
-        }
-
-
 class Scans:
     """The scans of this daemon that no transfer refers to yet."""
 
     def __init__(self, station: Station, nursery: trio.Nursery) -> None:
         self._station, self._nursery = station, nursery
-        self._jobs: dict[str, Job] = {}
+        self._jobs = Jobs()
 
     def start(
         self,
@@ -136,15 +64,9 @@ class Scans:
             ConflictError: Too many are under way. Of unconfirmed ones the oldest is dropped.
         """
         wishes = (wishes or Wishes()).check()
-        self._drop_old()
-        over = [job.id for job in self._jobs.values() if job.state != "scanning"]
-        for old in over[: len(self._jobs) - limits.MAX_SCANS + 1]:
-            del self._jobs[old]
-        if len(self._jobs) >= limits.MAX_SCANS:
-            raise ConflictError("too many scans are under way")
         name = new_transfer_id(self._station.random_bytes)
         job = Job(name, peer.name, peer.noise_key, wishes, earlier=earlier)
-        self._jobs[job.id] = job
+        self._jobs.add(job)
         self._nursery.start_soon(self._walk, job, paths)
         return job
 
@@ -154,10 +76,7 @@ class Scans:
         Raises:
             NotFoundError: It was confirmed, dropped after an hour, or never was.
         """
-        job = self._jobs.get(scan_id)
-        if job is None:
-            raise NotFoundError("no such scan; it is confirmed already, or an hour old")
-        return job
+        return self._jobs.get(scan_id)
 
     async def news(self, scan_id: str) -> Job:
         """Return a job at its next change, or after SCAN_POLL_SECONDS."""
@@ -166,11 +85,6 @@ class Scans:
             with trio.move_on_after(limits.SCAN_POLL_SECONDS):
                 await job.bell.wait()
         return job
-
-    def _drop_old(self) -> None:
-        oldest = trio.current_time() - limits.KEEP_SCAN_SECONDS
-        for job in [job for job in self._jobs.values() if job.started < oldest]:
-            del self._jobs[job.id]
 
     async def _walk(self, job: Job, paths: list[bytes]) -> None:
         station, token = self._station, trio.lowlevel.current_trio_token()
@@ -344,7 +258,7 @@ class Scans:
             raise
         job.done.add(part)
         if len(job.done) == len(job.parts):
-            self._jobs.pop(scan_id, None)
+            self._jobs.drop(scan_id)
         return row
 
     async def _queue(

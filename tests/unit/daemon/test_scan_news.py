@@ -4,7 +4,7 @@ import trio
 from trio.testing import MockClock
 
 from medp2p import limits
-from medp2p.daemon.scans import Job
+from medp2p.daemon.jobs import Job
 
 
 async def test_news_come_a_few_times_a_second(autojump_clock: MockClock) -> None:
