@@ -103,7 +103,7 @@ class Jobs:
         """
         self._drop_old()
         over = [job.id for job in self._jobs.values() if job.state != "scanning"]
-        for old in over[: len(self._jobs) - limits.MAX_SCANS + 1]:
+        for old in over[: max(0, len(self._jobs) + 1 - limits.MAX_SCANS)]:
             del self._jobs[old]
         if len(self._jobs) >= limits.MAX_SCANS:
             raise ConflictError("too many scans are under way")
