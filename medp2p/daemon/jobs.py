@@ -1,4 +1,4 @@
-"""Scans that no transfer refers to yet: in memory only, and not many."""
+"""Scans that no transfer refers to yet: in memory only, not many, and not for long."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -31,6 +31,7 @@ class Job:
         queued: Numbers of the parts that are transfers, or are about to become some.
         done: Numbers of the parts that are transfers.
         earlier: What an earlier transfer means for it.
+        since: When it began; once it is over, when it ended.
     """
 
     id: str
@@ -49,7 +50,7 @@ class Job:
     earlier: Earlier | None = None
     error: MedP2PError | None = None
     bell: Bell = field(default_factory=Bell)
-    started: float = field(default_factory=trio.current_time)
+    since: float = field(default_factory=trio.current_time)
     told: float = 0.0
     divided: tuple[Wishes, Mapping[str, str], str] | None = None
 
@@ -101,10 +102,11 @@ class Jobs:
         Raises:
             ConflictError: Too many are under way. Of unconfirmed ones the oldest is dropped.
         """
-        self._drop_old()
+        for old in self._old():  # a walk that hangs, too: it must not keep its place for good
+            self.drop(old.id)
         over = [job.id for job in self._jobs.values() if job.state != "scanning"]
-        for old in over[: max(0, len(self._jobs) + 1 - limits.MAX_SCANS)]:
-            del self._jobs[old]
+        for name in over[: max(0, len(self._jobs) + 1 - limits.MAX_SCANS)]:
+            self.drop(name)
         if len(self._jobs) >= limits.MAX_SCANS:
             raise ConflictError("too many scans are under way")
         self._jobs[job.id] = job
@@ -115,6 +117,7 @@ class Jobs:
         Raises:
             NotFoundError: It was confirmed, dropped after an hour, or never was.
         """
+        self._drop_old()
         job = self._jobs.get(scan_id)
         if job is None:
             raise NotFoundError("no such scan; it is confirmed already, or an hour old")
@@ -124,7 +127,17 @@ class Jobs:
         """Forget one, if it is there."""
         self._jobs.pop(scan_id, None)
 
+    async def forget_old(self) -> None:
+        """Forget what nobody has confirmed, whether or not anybody asks; until cancelled."""
+        while True:
+            await trio.sleep(limits.HOUSEKEEPING_SECONDS)
+            self._drop_old()
+
     def _drop_old(self) -> None:
+        for job in self._old():
+            if job.state != "scanning":  # it is followed; what it finds has its hour yet
+                self.drop(job.id)
+
+    def _old(self) -> list[Job]:
         oldest = trio.current_time() - limits.KEEP_SCAN_SECONDS
-        for job in [job for job in self._jobs.values() if job.started < oldest]:
-            del self._jobs[job.id]
+        return [job for job in self._jobs.values() if job.since < oldest]

@@ -49,6 +49,7 @@ class Scans:
     def __init__(self, station: Station, nursery: trio.Nursery) -> None:
         self._station, self._nursery = station, nursery
         self._jobs = Jobs()
+        nursery.start_soon(self._jobs.forget_old)
 
     def start(
         self,
@@ -121,6 +122,7 @@ class Scans:
             job.error = SourceError("the selection cannot be read: unexpected error, see the log")
         else:
             job.found = found
+        job.since = trio.current_time()
         job.bell.ring()
 
     async def _divide(self, job: Job, found: Scan) -> None:
