@@ -9,12 +9,12 @@ from medp2p.daemon.labels import patient_view
 from medp2p.daemon.parts import Part
 from medp2p.daemon.station import Station
 from medp2p.dicom.label import encode_label
-from medp2p.errors import SourceError
+from medp2p.errors import ConflictError, SourceError
 from medp2p.layout import LAYOUT_VERSION, Layout
 from medp2p.manifest import Kind, pages
 from medp2p.model import Actor, Direction, Priority, State, new_transfer_id, transfer_id_to_bytes
 from medp2p.proto.messages import Offer
-from medp2p.vault import meta, transfers
+from medp2p.vault import meta, peers, transfers
 from medp2p.vault.peers import PeerRow
 from medp2p.vault.store import Tx
 from medp2p.vault.transfers import TransferRow
@@ -22,8 +22,13 @@ from medp2p.vault.transfers import TransferRow
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """A transfer that is not kept yet, with its offer and its grace time."""
+    """A transfer that is not kept yet, with its offer and its grace time.
 
+    Attributes:
+        peer: Its recipient, with the settings that it was judged by.
+    """
+
+    peer: PeerRow
     row: TransferRow
     offer: Offer
     undo_seconds: int
@@ -80,7 +85,7 @@ def prepare(station: Station, peer: PeerRow, part: Part, note: str, priority: Pr
         skipped=len(found.skipped),
         reason=undoing.reason(undo, now),
     )
-    return Queued(row, offers.bind(unbound, bound), undo)
+    return Queued(peer, row, offers.bind(unbound, bound), undo)
 
 
 def keep(
@@ -92,7 +97,12 @@ def keep(
     queued: Queued,
     detail: dict[str, object],
 ) -> None:
-    """Scan, transfer, papers and audit record: one transaction."""
+    """Scan, transfer, papers and audit record: one transaction.
+
+    Raises:
+        ConflictError: The recipient was removed meanwhile, or its settings have changed.
+    """
+    _check_unchanged(tx, queued.peer)
     row, found = queued.row, part.found
     meta.add_scan(
         tx,
@@ -122,6 +132,18 @@ def keep(
         detail={"files": row.files, "bytes": row.file_bytes, **detail},
         patient=patient_facts(part),
     )
+
+
+def _check_unchanged(tx: Tx, peer: PeerRow) -> None:
+    """Look at the recipient again: since it was read, files were judged and an offer computed."""
+    now = peers.by_key(tx, peer.noise_key)
+    if now is None or now.name != peer.name:
+        raise ConflictError("the peer was removed meanwhile; nothing was sent", hint="begin anew")
+    if now.settings != peer.settings:
+        raise ConflictError(
+            "the settings of the peer have changed meanwhile; nothing was sent",
+            hint="confirm again",
+        )
 
 
 def patient_facts(part: Part) -> dict[str, object]:

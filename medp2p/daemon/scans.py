@@ -236,7 +236,8 @@ class Scans:
         """Make a part of a scan a transfer; it survives a reboot when this returns.
 
         Raises:
-            ConflictError: The scan is not done, or was for another peer, or is queued already.
+            ConflictError: The scan is not done, or was for another peer, or is queued already;
+                or the peer was removed or its settings changed meanwhile.
             CheckRefusedError: A finding stops it, or it is not confirmed; audited.
             UsageError: The note is too long, or the priority is no word of ours.
         """

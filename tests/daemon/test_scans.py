@@ -1,13 +1,16 @@
 """Scans between the walk and the queue: what is old, or changes meanwhile, is not sent."""
 
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 from medp2p import limits
-from medp2p.errors import NotFoundError
+from medp2p.daemon import queueing, undoing
+from medp2p.errors import ConflictError, NotFoundError
 from tests.helpers.stations import ANNA, Workstation, pair_of, until
 
 YES = {"yes": True}
@@ -48,3 +51,57 @@ async def test_an_old_scan_does_not_stay_in_memory(
         assert name in a.desk._scans._jobs
         monkeypatch.setattr(limits, "KEEP_SCAN_SECONDS", 0.0)
         await until(lambda: name not in a.desk._scans._jobs, "the scan to be forgotten")
+
+
+def meanwhile(
+    monkeypatch: pytest.MonkeyPatch, act: Callable[..., Awaitable[object]], *args: object
+) -> None:
+    """Let something happen once, when a send has been judged and is not kept yet."""
+    real = queueing.prepare
+
+    def prepare(*given: Any) -> queueing.Queued:
+        queued = real(*given)
+        monkeypatch.setattr(queueing, "prepare", real)
+        trio.from_thread.run(act, *args)
+        return queued
+
+    monkeypatch.setattr(queueing, "prepare", prepare)
+
+
+async def test_nothing_is_queued_to_a_peer_that_was_removed_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with pair_of(tmp_path) as (it, a, _b):
+        name = (await finished(a, it.source("study", {"x": b"x"})))["scan"]
+        meanwhile(monkeypatch, a.desk.remove_peer, ANNA, "b")
+        with pytest.raises(ConflictError, match="removed meanwhile"):
+            await a.desk.send(ANNA, name, "b", "", "routine", confirmation=YES)
+        assert await a.desk.transfers("out") == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("confirm", "typed"), ("domain", "external"), ("undo", "60")]
+)
+async def test_nothing_is_queued_by_settings_that_do_not_hold_any_more(
+    key: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with pair_of(tmp_path) as (it, a, _b):
+        name = (await finished(a, it.source("study", {"x": b"x"})))["scan"]
+        meanwhile(monkeypatch, a.desk.set_peer, ANNA, "b", {key: value})
+        with pytest.raises(ConflictError, match="settings of the peer have changed"):
+            await a.desk.send(ANNA, name, "b", "", "routine", confirmation=YES)
+        assert await a.desk.transfers("out") == []
+
+
+async def test_what_was_stopped_by_a_change_can_be_confirmed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with pair_of(tmp_path) as (it, a, _b):
+        name = (await finished(a, it.source("study", {"x": b"x"})))["scan"]
+        meanwhile(monkeypatch, a.desk.set_peer, ANNA, "b", {"undo": "60"})
+        with pytest.raises(ConflictError) as caught:
+            await a.desk.send(ANNA, name, "b", "", "routine", confirmation=YES)
+        assert caught.value.hint == "confirm again"
+        row = await a.desk.send(ANNA, name, "b", "", "routine", confirmation=YES)
+        assert a.reason(row["id"]) == undoing.CODE
+        assert ("send", "ok") in a.audit(row["id"])
