@@ -125,18 +125,21 @@ class Scans:
         job.since = trio.current_time()
         job.bell.ring()
 
-    async def _divide(self, job: Job, found: Scan) -> None:
-        """Make the parts of a scan, as the peer's settings are now; as they were, they stay."""
+    async def _divide(self, job: Job, found: Scan) -> PeerRow:
+        """Make the parts of a scan, as the peer's settings are now; as they were, they stay.
+
+        Returns:
+            The peer with those settings.
+        """
         peer = await self._recipient(job)
-        today = time.strftime("%Y%m%d")
-        if job.parts and job.divided == (job.wishes, peer.settings, today):
-            return
-        job.divided = job.wishes, peer.settings, today
-        job.settings = peer.settings
+        divided = job.wishes, peer.settings, time.strftime("%Y%m%d")
+        if job.parts and job.divided == divided:
+            return peer
         before = None if job.earlier is None else job.earlier.before
-        job.parts = await trio.to_thread.run_sync(
-            make_parts, found, job.items, job.wishes, peer.settings, today, before
-        )
+        parts = await trio.to_thread.run_sync(make_parts, found, job.items, *divided, before)
+        # All at once: whoever asks meanwhile, or after a failure, must not take the old ones.
+        job.parts, job.settings, job.divided = parts, peer.settings, divided
+        return peer
 
     async def _recipient(self, job: Job) -> PeerRow:
         """Return the peer that a person was shown.
@@ -242,7 +245,8 @@ class Scans:
             UsageError: The note is too long, or the priority is no word of ours.
         """
         job = self.get(scan_id)
-        if job.found is None or job.peer != peer_name or part in job.queued:
+        found = job.found
+        if found is None or job.peer != peer_name or part in job.queued:
             raise ConflictError("that scan is not ready for that peer")
         note = one_line(note)  # whoever reads it sees a line break as an escape
         if len(note.encode()) > limits.MAX_NOTE_BYTES:
@@ -255,7 +259,7 @@ class Scans:
         job.queued.add(part)  # before anything is waited for: nobody else queues it meanwhile
         try:
             given = confirmation or Confirmation()
-            row = await self._queue(actor, job, part, note, Priority(priority), given)
+            row = await self._queue(actor, job, found, part, note, Priority(priority), given)
         except BaseException:
             job.queued.discard(part)
             raise
@@ -268,15 +272,14 @@ class Scans:
         self,
         actor: Actor,
         job: Job,
+        found: Scan,
         part: int,
         note: str,
         priority: Priority,
         given: Confirmation,
     ) -> TransferRow:
         station = self._station
-        peer = await self._recipient(job)
-        if job.found is not None:
-            await self._divide(job, job.found)  # settings may have changed meanwhile
+        peer = await self._divide(job, found)  # settings may have changed meanwhile
         mine = _part_of(job, part)
         manner = await self._confirmed(actor, peer, mine, given)
         queued = await trio.to_thread.run_sync(

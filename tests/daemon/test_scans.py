@@ -1,6 +1,8 @@
 """Scans between the walk and the queue: what is old, or changes meanwhile, is not sent."""
 
+import itertools
 import os
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,12 @@ import pytest
 import trio
 
 from medp2p import limits
-from medp2p.daemon import queueing, undoing
-from medp2p.errors import ConflictError, NotFoundError
-from tests.helpers.stations import ANNA, Workstation, pair_of, until
+from medp2p.daemon import queueing, scans, undoing
+from medp2p.daemon.parts import Part, make_parts
+from medp2p.errors import CheckRefusedError, ConflictError, NotFoundError
+from medp2p.model import State
+from tests.helpers.dicoms import dataset, file_of, pixels
+from tests.helpers.stations import ANNA, SOON_SECONDS, Workstation, pair_of, until
 
 YES = {"yes": True}
 
@@ -105,3 +110,52 @@ async def test_what_was_stopped_by_a_change_can_be_confirmed_again(
         row = await a.desk.send(ANNA, name, "b", "", "routine", confirmation=YES)
         assert a.reason(row["id"]) == undoing.CODE
         assert ("send", "ok") in a.audit(row["id"])
+
+
+def image(folder: Path, name: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    number = ord(name[0])
+    person = {0x00100010: ("PN", name), 0x00100020: ("LO", name),
+              0x00080018: ("UI", f"1.2.{number}"), 0x0020000D: ("UI", f"1.3.{number}")}  # fmt: skip
+    (folder / f"{name}.dcm").write_bytes(file_of(dataset(person) + pixels()))  # type: ignore[arg-type]
+    return folder
+
+
+async def test_two_parts_at_once_are_both_judged_by_the_settings_of_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one came while the first was divided anew, and had what held before."""
+    begun, go, calls = trio.Event(), threading.Event(), itertools.count()
+    outcomes: list[str] = []
+
+    def slow(*given: Any) -> list[Part]:
+        if next(calls) == 0:
+            trio.from_thread.run_sync(begun.set)
+            go.wait(SOON_SECONDS)
+        go.set()
+        return make_parts(*given)
+
+    async with pair_of(tmp_path) as (_, a, _b):
+        first = await a.send("b", image(tmp_path / "one", "Doe"))
+        await a.until(first, State.SEALED)
+        await a.set("b", allow="addendum-patient")
+        folder = image(image(tmp_path / "two", "Roe"), "Poe")
+        wishes = {"addendum_of": first, "split": True, "allow": ["addendum-patient"]}
+        view = await finished(a, folder, **wishes)
+        assert [part["stops"] for part in view["parts"]] == [[], []]
+        await a.set("b", allow="")
+        monkeypatch.setattr(scans, "make_parts", slow)
+
+        async def send(part: int) -> None:
+            try:
+                await a.desk.send(ANNA, view["scan"], "b", "", "routine", part, YES)
+                outcomes.append("queued")
+            except CheckRefusedError:
+                outcomes.append("refused")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send, 0)
+            await begun.wait()
+            await send(1)
+            go.set()
+        assert outcomes == ["refused", "refused"]
