@@ -20,6 +20,7 @@ from medp2p.dicom.checks import to_digest
 from medp2p.dicom.facts import FileFacts
 from medp2p.dicom.patients import Item
 from medp2p.dicom.plain import inspect_plainly
+from medp2p.dicom.wanted import Wanted
 from medp2p.dicom.worker import UNREAD, Inspector, Sample
 from medp2p.errors import TransferAbortedError
 from medp2p.groups import one_error
@@ -197,37 +198,20 @@ def _read_batch(work: _Work, batch: Sequence[int]) -> dict[int, Sample]:
 
 def _ask(child: Inspector, work: _Work, samples: dict[int, Sample]) -> None:
     """Inspect some files; those that want more bytes, or met a failing child, once more."""
-    again: set[int] = set()
-    wanted: dict[int, int] = {}
+    wanted = Wanted()
     with work.heads.neighbours() as at:
         while samples or wanted:
             answers = child.inspect_many(list(samples.values()))
             for (number, sample), facts in zip(samples.items(), answers, strict=True):
                 work.facts[number] = facts
-                if facts.wanted_bytes > len(sample.head):
-                    wanted[number] = facts.wanted_bytes
-                elif facts.reason == UNREAD.reason and number not in again:
-                    again.add(number)
-                    wanted[number] = max(len(sample.head), limits.DICOM_HEAD_BYTES)
+                wanted.note(number, sample, facts)
             samples = {}
-            for number in _portion(wanted):
-                more = _sample(work, number, wanted.pop(number), at)
+            for number, count in wanted.take():
+                more = _sample(work, number, count, at)
                 if more is None:
                     work.facts[number] = UNREAD
                 else:
                     samples[number] = more
-
-
-def _portion(wanted: dict[int, int]) -> list[int]:
-    """Return the next files to ask about: no more bytes than one large question has."""
-    portion: list[int] = []
-    room = limits.DICOM_MAX_HEAD_BYTES
-    for number, count in wanted.items():
-        if portion and count > room:
-            break
-        portion.append(number)
-        room -= count
-    return portion
 
 
 def _sample(work: _Work, number: int, count: int, at: Neighbours) -> Sample | None:

@@ -19,6 +19,7 @@ from medp2p.dicom import checks
 from medp2p.dicom.facts import FileFacts
 from medp2p.dicom.patients import Item
 from medp2p.dicom.plain import inspect_plainly
+from medp2p.dicom.wanted import Wanted
 from medp2p.dicom.worker import UNREAD, Inspector, Sample
 from medp2p.errors import ReleaseError
 from medp2p.layout import Layout
@@ -198,13 +199,12 @@ def _inspect_batch(ends: _Ends, inspectors: InspectorPool, batch: Sequence[int])
     """Inspect some files; those that want more bytes, or met a failing child, once more."""
     sealed = ends.sealed
     facts = dict.fromkeys(batch, UNREAD)
-    wanted = dict.fromkeys(batch, limits.DICOM_HEAD_BYTES)
-    again: set[int] = set()
+    wanted = Wanted(batch)
     while wanted and time.monotonic() < sealed.deadline:
         sealed.go_on()
         samples = {}
-        for number in _portion(wanted):
-            sample = ends.sample(number, wanted.pop(number))
+        for number, count in wanted.take():
+            sample = ends.sample(number, count)
             plain = inspect_plainly(sample.head)
             if plain is not None:
                 facts[number] = plain
@@ -212,12 +212,7 @@ def _inspect_batch(ends: _Ends, inspectors: InspectorPool, batch: Sequence[int])
                 samples[number] = sample
         for number, found in zip(samples, _asked(inspectors, samples.values()), strict=True):
             facts[number] = found
-            given = len(samples[number].head)
-            if found.wanted_bytes > given:
-                wanted[number] = found.wanted_bytes
-            elif found.reason == UNREAD.reason and number not in again:
-                again.add(number)
-                wanted[number] = max(given, limits.DICOM_HEAD_BYTES)
+            wanted.note(number, samples[number], found)
     return [facts[number] for number in batch]
 
 
@@ -227,15 +222,3 @@ def _asked(inspectors: InspectorPool, samples: Collection[Sample]) -> list[FileF
         return []
     with inspectors.lend() as child:
         return child.inspect_many(list(samples))
-
-
-def _portion(wanted: dict[int, int]) -> list[int]:
-    """Return the next files to ask about: no more bytes than one large question has."""
-    portion: list[int] = []
-    room = limits.DICOM_MAX_HEAD_BYTES
-    for number, count in wanted.items():
-        if portion and count > room:
-            break
-        portion.append(number)
-        room -= count
-    return portion
