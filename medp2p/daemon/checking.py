@@ -102,8 +102,8 @@ async def check(station: Station, inspectors: InspectorPool, transfer: str) -> T
         with station.store.read() as tx:
             promised = papers.summary(tx, station, transfer).label
             geometry = papers.layout(tx, station, transfer)
-            kept = papers.get(tx, station, transfer, papers.FILE_KEY)
-        identity = station.keys.vault_identity if kept is None else kept[:_FILE_KEY_BYTES]
+            kept = papers.file_key(tx, station, transfer)
+        identity = station.keys.vault_identity if kept is None else kept[0]
         seconds = limits.CHECK_SECONDS + limits.CHECK_FILE_SECONDS * len(geometry.entries)
         try:
             with SealReader.open(station.home.sealed(transfer), identity) as reader:
@@ -117,9 +117,6 @@ async def check(station: Station, inspectors: InspectorPool, transfer: str) -> T
 
     result, found = await trio.to_thread.run_sync(look, limiter=station.check_limiter)
     return await station.write(_checked, station, transfer, result, found)
-
-
-_FILE_KEY_BYTES = 16
 
 
 def _checked(tx: Tx, station: Station, transfer: str, result: str, found: Found) -> TransferRow:

@@ -14,6 +14,7 @@ from medp2p.model import Direction
 from medp2p.parcel.scan import Scan, decode_scan, encode_scan
 from medp2p.proto import messages
 from medp2p.vault import journal, transfers
+from medp2p.vault.age_header import FILE_KEY_BYTES
 from medp2p.vault.store import Tx
 from medp2p.vault.transfers import TransferRow
 
@@ -84,6 +85,17 @@ def claim(tx: Tx, station: Station, transfer: str) -> tuple[bytes, int] | None:
     """Return the root and the time that the receiver claims, or None."""
     kept = get(tx, station, transfer, CLAIM)
     return None if kept is None else (kept[:-8], int.from_bytes(kept[-8:], "big"))
+
+
+def put_file_key(tx: Tx, station: Station, transfer: str, file_key: bytes, header: bytes) -> None:
+    """Keep the key of an unfinished sealed file, and its header: a rotten one shows at a resume."""
+    put_spool(tx, station, transfer, FILE_KEY, file_key + header)
+
+
+def file_key(tx: Tx, station: Station, transfer: str) -> tuple[bytes, bytes] | None:
+    """Return key and header of a sealed file, or None: not made yet, or for the vault key only."""
+    kept = get(tx, station, transfer, FILE_KEY)
+    return None if kept is None else (kept[:FILE_KEY_BYTES], kept[FILE_KEY_BYTES:])
 
 
 def close_papers(tx: Tx, station: Station, row: TransferRow) -> None:

@@ -13,8 +13,6 @@ from medp2p.vault.age import SealWriter, new_file_key
 from medp2p.vault.erase import erase_sealed
 from medp2p.vault.store import Tx
 
-_FILE_KEY_BYTES = 16
-
 
 def open_or_create(station: Station, transfer: str, size: int) -> SealWriter:
     """Open the sealed file of an unfinished transfer, or reserve it.
@@ -31,10 +29,10 @@ def open_or_create(station: Station, transfer: str, size: int) -> SealWriter:
     """
     path = station.home.part(transfer)
     with station.store.read() as tx:
-        kept = papers.get(tx, station, transfer, papers.FILE_KEY)
+        kept = papers.file_key(tx, station, transfer)
     if kept is not None:
         name_back(station, transfer)
-        file_key, header = kept[:_FILE_KEY_BYTES], kept[_FILE_KEY_BYTES:]
+        file_key, header = kept
         return SealWriter.reopen(station.files, path, size, file_key, header)
     erase_sealed(station.files, path)  # a crash came before the first row about it
     offers.check_room(station, size)
@@ -46,8 +44,7 @@ def open_or_create(station: Station, transfer: str, size: int) -> SealWriter:
     try:
         with station.store.write() as tx:
             still_open(tx, transfer)
-            kept = file_key + writer.header  # with it, a rotten header shows at a resume
-            papers.put_spool(tx, station, transfer, papers.FILE_KEY, kept)
+            papers.put_file_key(tx, station, transfer, file_key, writer.header)
     except MedP2PError:
         writer.close()
         erase_sealed(station.files, path)
