@@ -39,7 +39,7 @@ from medp2p.errors import (
     RemoteProtocolError,
     SealBrokenError,
 )
-from medp2p.model import RULE, WHOLE, Actor
+from medp2p.model import RULE, WHOLE, Actor, short_id
 from medp2p.text import rfc3339
 from medp2p.vault import transfers
 from medp2p.vault.age import SealReader
@@ -133,7 +133,7 @@ def _checked(tx: Tx, station: Station, transfer: str, result: str, found: Found)
     held = _held_text(row, result, fields, now)
     transfers.update(tx, row.id, checked_ms=now, check_result=result, held=held, updated_ms=now)
     if result == DIFFERS:
-        text = f"transfer {row.id[:8]} is not what its label promised; its release is held"
+        text = f"transfer {short_id(row.id)} is not what its label promised; its release is held"
         _alarm(tx, station, row, LABEL_DIFFERS, text)
     elif result == BROKEN:
         _alarm_damage(tx, station, row)
@@ -152,7 +152,7 @@ def _alarm(tx: Tx, station: Station, row: TransferRow, kind: str, text: str) -> 
 
 
 def _alarm_damage(tx: Tx, station: Station, row: TransferRow) -> None:
-    text = f"the sealed file of transfer {row.id[:8]} is damaged"
+    text = f"the sealed file of transfer {short_id(row.id)} is damaged"
     _alarm(tx, station, row, SealBrokenError.code, text)
 
 
