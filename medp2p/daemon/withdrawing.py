@@ -6,8 +6,9 @@ back keeps nothing. The sealed transfer stays, so a clock that runs ahead loses 
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 import msgspec
@@ -117,21 +118,20 @@ class Withdrawals:
             if ready > now:
                 pause = min(pause, ready - now)
             else:
-                tasks.begin(row.number, f"removal of release {row.number}", self._removal(row))
+                tasks.begin(
+                    row.number, f"removal of release {row.number}", partial(self._remove, row)
+                )
         return pause
 
-    def _removal(self, row: ReleaseRow) -> Callable[[], Awaitable[None]]:
-        async def remove() -> None:
-            self._again_at[row.number] = trio.current_time() + limits.WITHDRAW_AGAIN_SECONDS
-            try:
-                await _withdraw(self._station, row, self._limiter)
-            except MedP2PError as error:
-                what = (row.number, row.transfer, error.code)
-                log.warning("release %d of %s cannot be removed: %s", *what)
-            finally:
-                self._station.withdraw_bell.ring()  # there is another time to wait for
-
-        return remove
+    async def _remove(self, row: ReleaseRow) -> None:
+        self._again_at[row.number] = trio.current_time() + limits.WITHDRAW_AGAIN_SECONDS
+        try:
+            await _withdraw(self._station, row, self._limiter)
+        except MedP2PError as error:
+            what = (row.number, row.transfer, error.code)
+            log.warning("release %d of %s cannot be removed: %s", *what)
+        finally:
+            self._station.withdraw_bell.ring()  # there is another time to wait for
 
 
 def _left_seconds(station: Station, row: ReleaseRow) -> float:

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.clicking import back, confirm, dialog, gone, press, sees_state
 from tests.browser.stations import Pair, offer
@@ -243,6 +243,15 @@ def test_a_folder_that_nobody_can_type_is_shown_and_used(
     assert len(list(room.iterdir())) == 1
 
 
+def release_form(page: Page, transfer: str, folder: Path) -> Locator:
+    """Open the dialog of a release into a folder, with all its fields in sight."""
+    press(page, transfer, "Release", "waiting")
+    form = dialog(page)
+    form.get_by_label("Folder", exact=True).fill(str(folder))
+    form.get_by_text("Expected patient, time limit").click()
+    return form
+
+
 def test_refused_when_somebody_else_was_expected(
     pair: Pair, viewer: Viewer, study: Path, tmp_path: Path
 ) -> None:
@@ -251,10 +260,7 @@ def test_refused_when_somebody_else_was_expected(
     transfer = sealed(pair, study)
     page = viewer.open(ward)
     viewer.faults.expect(409)
-    press(page, transfer, "Release", "waiting")
-    form = dialog(page)
-    form.get_by_label("Folder", exact=True).fill(str(tmp_path / "out"))
-    form.get_by_text("Expected patient, time limit").click()
+    form = release_form(page, transfer, tmp_path / "out")
     form.get_by_label("Patient ID").fill("MRN-1")
     form.get_by_role("button", name="Release", exact=True).click()
     expect(form.get_by_role("alert")).to_contain_text("expected")
@@ -272,10 +278,7 @@ def test_a_time_limit_of_nothing_is_refused(
     transfer = sealed(pair, study)
     page = viewer.open(ward)
     viewer.faults.expect(400)
-    press(page, transfer, "Release", "waiting")
-    form = dialog(page)
-    form.get_by_label("Folder", exact=True).fill(str(tmp_path / "out"))
-    form.get_by_text("Expected patient, time limit").click()
+    form = release_form(page, transfer, tmp_path / "out")
     form.get_by_label("Remove unchanged files after").fill("0h")
     form.get_by_role("button", name="Release", exact=True).click()
     expect(form.get_by_role("alert")).not_to_be_empty()

@@ -355,11 +355,15 @@ def test_the_status_in_numbers_reads_no_transfers(station: Station) -> None:
         assert brief(tx, station)["undecided"] == 0
 
 
-async def test_a_refused_handshake_is_an_alarm(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def told_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a refused handshake be an alarm after a moment."""
     monkeypatch.setattr(limits, "REFUSED_LOOK_SECONDS", 0.05)
     monkeypatch.setattr(limits, "REFUSED_WAIT_SECONDS", 0.2)
+
+
+@pytest.mark.usefixtures("told_soon")
+async def test_a_refused_handshake_is_an_alarm(tmp_path: Path) -> None:
     async with pair_of(tmp_path) as (it, a, b):
         await b.desk.remove_peer(ANNA, "a")  # it calls on, and is unknown there now
         await a.send("b", it.source("study", {"one": b"x"}))
@@ -369,12 +373,11 @@ async def test_a_refused_handshake_is_an_alarm(
         assert "127.0.0.1" in alarm["text"]
 
 
+@pytest.mark.usefixtures("told_soon")
 async def test_the_alarm_comes_once_the_database_takes_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is to be said of an address is found once a day only."""
-    monkeypatch.setattr(limits, "REFUSED_LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(limits, "REFUSED_WAIT_SECONDS", 0.2)
     async with pair_of(tmp_path) as (it, a, b):
         ledger, failures = b.station.ledger, 3
         raise_alarms = ledger.alarm_refusals

@@ -338,6 +338,20 @@ async def test_nobody_there(tmp_path: Path) -> None:
         await b.desk.join(ANNA, a.code(), ADDRESS)
 
 
+@asynccontextmanager
+async def confirmed_by_us(net: Net, a: Workstation, b: Workstation) -> AsyncIterator[None]:
+    """Let b join as far as the confirmation of a, and break off after the block."""
+    channel = await joiner_channel(net, b)
+    async with open_link(channel.link) as link:
+        run = _joiner(a, b, channel)
+        await link.send(run.start())
+        reply = await link.receive()
+        assert isinstance(reply, PairReply)
+        await link.send(run.reply(reply))
+        assert isinstance(await link.receive(), PairConfirm)
+        yield
+
+
 async def test_a_run_broken_off_before_a_confirmation_burns_nothing(tmp_path: Path) -> None:
     async with network(tmp_path) as (net, a, b):
         await a.desk.open(ANNA)
@@ -355,14 +369,8 @@ async def test_a_run_broken_off_after_our_confirmation_burns_the_code(tmp_path: 
     async with network(tmp_path) as (net, a, b):
         await a.desk.open(ANNA)
         code = a.code()
-        channel = await joiner_channel(net, b)
-        async with open_link(channel.link) as link:
-            run = _joiner(a, b, channel)
-            await link.send(run.start())
-            reply = await link.receive()
-            assert isinstance(reply, PairReply)
-            await link.send(run.reply(reply))
-            assert isinstance(await link.receive(), PairConfirm)
+        async with confirmed_by_us(net, a, b):
+            pass
         await settle(a, lambda: a.code() != code)
         assert not a.pins()
         assert a.desk.state()["guesses_left"] == limits.PAIRING_GUESSES
@@ -376,14 +384,7 @@ async def test_a_run_broken_off_while_the_disk_is_full_ends_nothing_else(
     async with network(tmp_path) as (net, a, b):
         await a.desk.open(ANNA)
         code = a.code()
-        channel = await joiner_channel(net, b)
-        async with open_link(channel.link) as link:
-            run = _joiner(a, b, channel)
-            await link.send(run.start())
-            reply = await link.receive()
-            assert isinstance(reply, PairReply)
-            await link.send(run.reply(reply))
-            assert isinstance(await link.receive(), PairConfirm)
+        async with confirmed_by_us(net, a, b):
             asked = trio.Event()
 
             async def full(*args: object, **more: object) -> None:

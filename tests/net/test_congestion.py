@@ -24,33 +24,24 @@ def fresh() -> Iterator[socket.socket]:
         yield made
 
 
+@pytest.mark.parametrize(
+    ("paced", "for_lan", "begun"),
+    [(None, RENO, RENO), (b"another", RENO, None), (None, b"no-such-thing", None)],
+    ids=["no-timers", "another-choice-stays", "what-is-refused-stays"],
+)
 def test_what_paces_by_timers_is_not_begun_with(
-    fresh: socket.socket, monkeypatch: pytest.MonkeyPatch
+    fresh: socket.socket,
+    monkeypatch: pytest.MonkeyPatch,
+    paced: bytes | None,
+    for_lan: bytes,
+    begun: bytes | None,
 ) -> None:
-    monkeypatch.setattr(congestion, "_FOR_LONG_PATHS", chosen(fresh))
-    monkeypatch.setattr(congestion, "_FOR_LAN", RENO)
-    congestion.begin(fresh)
-    assert chosen(fresh) == RENO
-
-
-def test_any_other_choice_of_the_machine_stays(
-    fresh: socket.socket, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    """None: what the machine has chosen itself."""
     before = chosen(fresh)
-    monkeypatch.setattr(congestion, "_FOR_LONG_PATHS", b"another")
-    monkeypatch.setattr(congestion, "_FOR_LAN", RENO)
+    monkeypatch.setattr(congestion, "_FOR_LONG_PATHS", paced or before)
+    monkeypatch.setattr(congestion, "_FOR_LAN", for_lan)
     congestion.begin(fresh)
-    assert chosen(fresh) == before
-
-
-def test_what_the_machine_refuses_is_left_alone(
-    fresh: socket.socket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = chosen(fresh)
-    monkeypatch.setattr(congestion, "_FOR_LONG_PATHS", before)
-    monkeypatch.setattr(congestion, "_FOR_LAN", b"no-such-thing")
-    congestion.begin(fresh)
-    assert chosen(fresh) == before
+    assert chosen(fresh) == (begun or before)
 
 
 def test_only_a_long_path_gets_what_suits_it(monkeypatch: pytest.MonkeyPatch) -> None:
